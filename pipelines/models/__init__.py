@@ -1,0 +1,7 @@
+"""Where policies come from: the bundled model, local folders, the Hub, and a tiny random model for tests."""
+
+from pipelines.models.adapters import attach_adapter
+from pipelines.models.chat import render_prompt
+from pipelines.models.loading import load_model, load_tokenizer, model_identity
+
+__all__ = ["attach_adapter", "load_model", "load_tokenizer", "model_identity", "render_prompt"]

@@ -1,0 +1,88 @@
+"""The only `from_pretrained` in the house: `bundled`, a local folder or a Hub id, to a model and a tokenizer.
+
+Loads safetensors only, runs no code from a model's repository unless told to, and goes to the network only for a Hub id
+that is not cached (`HF_HUB_OFFLINE=1` forbids even that). What cannot be loaded is one line that says what to install
+or download.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from pipelines.config import ModelConfig
+from pipelines.errors import ModelError
+from pipelines.models.bundled import bundled_folder
+from pipelines.rundir import file_sha256
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def load_model(name: str | ModelConfig, *, to_device: bool = True) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model in evaluation mode, and its tokenizer.
+
+    `name` is `bundled`, a folder, a Hub id, or a whole `ModelConfig`. With `to_device=False` the weights stay on the
+    CPU, where a trainer picks them up. Raises ModelError.
+    """
+    config = ModelConfig(name=name) if isinstance(name, str) else name
+    tokenizer = load_tokenizer(config)
+    device = _device(config.device)
+    dtype = _DTYPES.get(config.dtype) or (torch.bfloat16 if device.type == "cuda" else torch.float32)
+    model = _from_pretrained(AutoModelForCausalLM, config, dtype=dtype, use_safetensors=True)
+    if tokenizer.pad_token_id is not None:
+        model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model = model.eval().to(device) if to_device else model.eval()
+    return model, tokenizer
+
+
+def load_tokenizer(name: str | ModelConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer alone. A tokenizer without a padding token pads with its end token. Raises ModelError."""
+    config = ModelConfig(name=name) if isinstance(name, str) else name
+    tokenizer: PreTrainedTokenizerBase = _from_pretrained(AutoTokenizer, config)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def model_identity(config: ModelConfig) -> dict[str, Any]:
+    """What names the weights for good: id, revision, and for a folder the hash of its safetensors files."""
+    identity: dict[str, Any] = {"name": config.name, "revision": config.revision}
+    folder = Path(_source(config))
+    if folder.is_dir():
+        digest = hashlib.sha256()
+        for file in sorted(folder.glob("*.safetensors")):
+            digest.update(f"{file.name} {file_sha256(file)}\n".encode())
+        identity["sha256"] = digest.hexdigest()
+    return identity
+
+
+def _source(config: ModelConfig) -> str:
+    return str(bundled_folder()) if config.name == "bundled" else config.name
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ModelError(f"model.device must be auto or a torch device, got {name!r}; e.g. cpu or cuda:0") from error
+
+
+def _from_pretrained(kind: Any, config: ModelConfig, **settings: Any) -> Any:
+    source = _source(config)
+    try:
+        return kind.from_pretrained(
+            source, revision=config.revision or "main", trust_remote_code=config.trust_remote_code, **settings
+        )
+    except (OSError, ValueError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        if Path(source).is_dir():
+            advice = "the folder must hold config.json, *.safetensors and a tokenizer"
+        else:
+            advice = f"use `bundled`, a folder, or download it with `hf download {source}`"
+        raise ModelError(f"model {config.name!r} cannot be loaded ({first_line}); {advice}") from error

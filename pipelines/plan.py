@@ -1,0 +1,83 @@
+"""Walks the plan: skips what is done and intact, starts each stage as its own process, stops at the first that fails.
+
+A process per stage keeps the peak of memory that of the hungriest stage, and lets `accelerate launch` start training as
+a user would.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from pipelines.config import Config
+from pipelines.errors import ConfigError
+from pipelines.rundir import RunDir
+from pipelines.stages import PLAN, Stage
+
+ROOT = Path(__file__).resolve().parent.parent
+LAUNCHER_CONFIGS = ROOT / "configs" / "accelerate"
+
+
+def run_plan(config: Config, run: RunDir) -> int:
+    """Bring every stage of the run up to date; returns the exit code of the first stage that failed, or 0."""
+    started = time.monotonic()
+    for number, stage in enumerate(PLAN, start=1):
+        label = f"[{number}/{len(PLAN)}] {stage.title}"
+        if not stage.repeated and run.is_done(stage.name, stage.inputs, stage.outputs):
+            print(f"{label}: done before, intact", flush=True)
+            continue
+        print(f"{label} …", flush=True)
+        code = _start(stage, config, run)
+        if code != 0:
+            print(f"stopped at stage {stage.name!r}; the same command goes on from there", file=sys.stderr)
+            return code
+    minutes = (time.monotonic() - started) / 60
+    print(f"done in {minutes:.1f} minutes: {run.report_file}", flush=True)
+    return 0
+
+
+def _start(stage: Stage, config: Config, run: RunDir) -> int:
+    # The run folder's own config is the resolved one: overrides need not be repeated.
+    script = [str(ROOT / "scripts" / stage.script), "--config", str(run.config_file), "--run", str(run.root)]
+    command = [sys.executable, *(launcher(config) if stage.launched else []), *script, *stage.arguments]
+    child = subprocess.Popen(command, env={**os.environ, **launcher_environment(config, stage)})
+    try:
+        return child.wait()
+    except KeyboardInterrupt:
+        # The terminal sent the child the same signal; let it tidy up before it is asked again.
+        try:
+            child.wait(timeout=30)
+        except (KeyboardInterrupt, subprocess.TimeoutExpired):
+            child.kill()
+            child.wait()
+        raise
+
+
+def launcher(config: Config) -> list[str]:
+    """`-m accelerate.commands.launch --config_file …` for the config's `training.accelerate`."""
+    return ["-m", "accelerate.commands.launch", "--config_file", str(launcher_config(config))]
+
+
+def launcher_config(config: Config) -> Path:
+    """The launcher's YAML file: a name in configs/accelerate, a path, or the one that suits this machine."""
+    wanted = config.training.accelerate
+    if wanted == "auto":
+        import torch  # noqa: PLC0415 - half a second that --help need not pay
+
+        gpus = torch.cuda.device_count() if config.model.device != "cpu" else 0
+        wanted = "cpu" if gpus == 0 else "single_gpu" if gpus == 1 else "multi_gpu"
+    for path in (Path(wanted), LAUNCHER_CONFIGS / f"{wanted}.yaml"):
+        if path.is_file():
+            return path
+    known = ", ".join(sorted(path.stem for path in LAUNCHER_CONFIGS.glob("*.yaml")))
+    raise ConfigError(f"training.accelerate must be auto, a file or one of {known}; got {wanted!r}")
+
+
+def launcher_environment(config: Config, stage: Stage) -> dict[str, str]:
+    """What the launcher needs said in the environment: without it accelerate never forms a group of CPU processes."""
+    if stage.launched and launcher_config(config).stem == "cpu":
+        return {"ACCELERATE_USE_CPU": "true"}
+    return {}

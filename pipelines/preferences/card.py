@@ -1,0 +1,114 @@
+"""The dataset's card, filled from the data: what it is, how it was made, what was left out and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from pipelines.config import Config
+from pipelines.preferences.pairing import Judged, pass_rate_histogram, pass_rates
+from pipelines.records import Pair, Task
+from pipelines.rundir import RunDir
+
+CONFIGS = ("pairs", "samples", "kto")
+_EXAMPLE_CHARACTERS = 200
+
+
+def render_card(
+    config: Config,
+    run: RunDir,
+    tasks: Sequence[Task],
+    judged: Mapping[str, Sequence[Judged]],
+    pairs: Sequence[Pair],
+    fates: Counter[str],
+) -> str:
+    """The card as Markdown with YAML front matter that the Hub understands."""
+    samples = sum(len(rows) for rows in judged.values())
+    model = run.manifest().get("model", {"name": config.model.name})
+    tokens = {(row.task_id, row.index): row.completion_tokens for rows in judged.values() for row, _ in rows}
+    chosen = [tokens[pair.task_id, pair.chosen_index] for pair in pairs]
+    rejected = [tokens[pair.task_id, pair.rejected_index] for pair in pairs]
+    sections = [
+        f"# JSON preference pairs judged by a validator\n\n{len(pairs)} preference pairs from {samples} completions "
+        f"of {len(tasks)} requests for JSON. A strict JSON parser, JSON Schema and, where it is known, the one right value "
+        "decided which completion is better; no person and no model did.",
+        "## Use\n\n```python\nfrom datasets import load_dataset\n\n"
+        'pairs = load_dataset("path/or/repo", "pairs", split="train")      # trl.DPOTrainer\n'
+        'samples = load_dataset("path/or/repo", "samples", split="train")  # every completion with its verdict\n'
+        'kto = load_dataset("path/or/repo", "kto", split="train")          # trl.KTOTrainer\n```',
+        "## How it was made\n\n"
+        + _table(
+            ("setting", "value"),
+            [
+                ("policy", model.get("name")),
+                ("weights (SHA-256)", model.get("sha256") or "not a local folder"),
+                ("samples per request", config.sampling.samples_per_task),
+                ("worked examples when sampling", config.sampling.worked_examples),
+                ("worked examples in the prompts here", config.training.worked_examples),
+                ("generation", config.sampling.generation or "the policy's own distribution"),
+                ("longest completion (tokens)", config.sampling.max_new_tokens),
+                ("seed", config.seed),
+            ],
+        ),
+        "## What became of every completion\n\n"
+        + _table(("fate", "completions"), [*fates.most_common(), ("**all**", samples)]),
+        "## Requests by share of passing completions\n\n"
+        + _table(("share passing", "requests"), pass_rate_histogram(pass_rates(tasks, judged)).items()),
+        "## Length of the pairs' sides\n\n"
+        + _table(("side", "tokens"), [("chosen", _lengths(chosen)), ("rejected", _lengths(rejected))]),
+        "## An example\n\n" + _example(pairs[0], tasks, judged),
+        "## Licence\n\nApache-2.0, as the bundled policy's. Completions of another policy are under that policy's terms.",
+    ]
+    return _front_matter(len(pairs)) + "\n\n".join(sections) + "\n"
+
+
+def _front_matter(size: int) -> str:
+    category = "n<1K" if size < 1000 else "1K<n<10K" if size < 10_000 else "10K<n<100K"
+    front = {
+        "license": "apache-2.0",
+        "language": ["en"],
+        "pretty_name": "JSON preference pairs judged by a validator",
+        "task_categories": ["text-generation"],
+        "tags": ["preference", "dpo", "kto", "json", "trl"],
+        "size_categories": [category],
+        "configs": [
+            {
+                "config_name": name,
+                "data_files": [{"split": "train", "path": f"{name}/train-*.parquet"}],
+                **({"default": True} if name == "pairs" else {}),
+            }
+            for name in CONFIGS
+        ],
+    }
+    return f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n\n"
+
+
+def _table(head: tuple[str, str], rows: Any) -> str:
+    lines = [f"| {head[0]} | {head[1]} |", "|---|---|"]
+    return "\n".join([*lines, *(f"| {_cell(left)} | {_cell(right)} |" for left, right in rows)])
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _lengths(tokens: Sequence[int]) -> str:
+    ordered = sorted(tokens)
+    return f"median {ordered[len(ordered) // 2]}, from {ordered[0]} to {ordered[-1]}"
+
+
+def _example(pair: Pair, tasks: Sequence[Task], judged: Mapping[str, Sequence[Judged]]) -> str:
+    """One pair as it is, indented so that nothing in it is read as Markdown or HTML."""
+    task = next(task for task in tasks if task.id == pair.task_id)
+    rows = {row.index: (row, verdict) for row, verdict in judged[pair.task_id]}
+    reason = rows[pair.rejected_index][1].reason
+    texts = {
+        "request": task.prompt,
+        "chosen": rows[pair.chosen_index][0].text,
+        "rejected": rows[pair.rejected_index][0].text,
+        "why": reason or "",
+    }
+    return "\n".join(f"    {name + ':':10}{ascii(text[:_EXAMPLE_CHARACTERS])[1:-1]}" for name, text in texts.items())

@@ -1,0 +1,71 @@
+"""Figures of what training changed: held-out rates before and after, and the course of training. SVG and PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from pipelines.attention.figures import render
+
+BEFORE, AFTER = "#7d7c78", "#00528a"
+PROMPTINGS = {"bare": "bare prompt", "worked_examples": "with worked examples"}
+
+
+def draw_rates(metrics: dict[str, Any], measure: str = "exact") -> dict[str, bytes]:
+    """`{"svg", "png"}`: one row per family, before → after with 95 % intervals, a panel per prompting."""
+    promptings = [name for name in PROMPTINGS if name in metrics["before"]]
+    families = [name for name in metrics["before"][promptings[0]] if name != "overall"]
+    rows = ["overall", *families]
+    figure = Figure(figsize=(4.6 * len(promptings) + 1, 0.9 + 0.36 * len(rows)), layout="constrained")
+    panels = figure.subplots(1, len(promptings), sharey=True, squeeze=False)[0]
+    trained = set(metrics["trained_families"])
+    for panel, prompting in zip(panels, promptings, strict=True):
+        for place, name in enumerate(rows):
+            _dumbbell(panel, place, metrics, prompting, name, measure)
+        panel.set_title(PROMPTINGS[prompting], fontsize=11, loc="left")
+        panel.set_xlim(-0.02, 1.02)
+        panel.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+        panel.grid(axis="x", color="#e6e6e3")
+        panel.set_axisbelow(True)
+        panel.spines[["top", "right", "left"]].set_visible(False)
+        panel.tick_params(length=0)
+    labels = [name if name == "overall" or name in trained else f"{name} (never trained on)" for name in rows]
+    panels[0].set_yticks(range(len(rows)), labels)
+    panels[0].invert_yaxis()
+    handles = [Line2D([], [], marker="o", ls="", color=colour) for colour in (BEFORE, AFTER)]
+    figure.legend(handles, ["before", "after"], loc="outside lower center", ncols=2, frameon=False)
+    return render(figure)
+
+
+def _dumbbell(panel: Axes, place: int, metrics: dict[str, Any], prompting: str, name: str, measure: str) -> None:
+    for phase, colour, offset in (("before", BEFORE, -0.12), ("after", AFTER, 0.12)):
+        rate = metrics.get(phase, {}).get(prompting, {}).get(name, {}).get(measure)
+        if not rate or rate["rate"] is None:
+            continue
+        panel.plot([rate["low"], rate["high"]], [place + offset] * 2, color=colour, lw=1.4, alpha=0.55)
+        panel.plot(rate["rate"], place + offset, "o", color=colour, ms=6)
+
+
+def draw_curves(log: Sequence[dict[str, Any]]) -> dict[str, bytes]:
+    """`{"svg", "png"}`: loss, reward margin and log-probabilities of both sides over the training steps."""
+    steps = [entry for entry in log if "rewards/margins" in entry and "loss" in entry]
+    figure = Figure(figsize=(9.6, 2.7), layout="constrained")
+    loss, margin, logps = figure.subplots(1, 3)
+    at = [entry["step"] for entry in steps]
+    loss.plot(at, [entry["loss"] for entry in steps], color=AFTER)
+    loss.set_title("loss", fontsize=11, loc="left")
+    margin.plot(at, [entry["rewards/margins"] for entry in steps], color=AFTER)
+    margin.set_title("reward margin, chosen − rejected", fontsize=11, loc="left")
+    for side, colour in (("chosen", AFTER), ("rejected", BEFORE)):
+        logps.plot(at, [entry[f"logps/{side}"] for entry in steps], color=colour, label=side)
+    logps.set_title("log-probability of a completion (nats)", fontsize=11, loc="left")
+    logps.legend(frameon=False)
+    for panel in (loss, margin, logps):
+        panel.set_xlabel("step")
+        panel.grid(color="#e6e6e3")
+        panel.spines[["top", "right"]].set_visible(False)
+    return render(figure)

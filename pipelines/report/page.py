@@ -1,0 +1,179 @@
+"""The page of a run: everything computed from the run folder, nothing typed in, nothing fetched.
+
+Takes a run folder; leaves `report.html`, one self-contained file, and its figures as files. A stage that has not run
+leaves a section that names the command to run. Model output is untrusted: the template escapes all of it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pyarrow.parquet
+
+from pipelines.attention.maps import AttentionMaps
+from pipelines.attention.scores import telling_head
+from pipelines.config import Config
+from pipelines.evaluation.held_out import load_phase
+from pipelines.preferences.dataset import load_judged
+from pipelines.records import Completion, Task, Verdict, load_lines, to_json
+from pipelines.report.figures import draw_curves, draw_rates
+from pipelines.rewards import judge
+from pipelines.rundir import RunDir, write_bytes, write_text
+from pipelines.stages import PLAN
+from pipelines.tasks import load_handout
+from pipelines.tasks.splits import handout_task
+
+_SHOWN_PAIRS = 6
+_SHOWN_COMPLETIONS = 8
+
+
+def render_report(config: Config, run: RunDir) -> dict[str, Any]:
+    """Write `report.html` and `figures/`; returns the page's size."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipelines.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=_percent, json=lambda value: json.dumps(value, ensure_ascii=False))
+    page = environment.get_template("report.html.j2").render(
+        run_name=run.root.name,
+        handout=load_handout(Path(config.attention.handout)),
+        attention=_attention(run),
+        labels=_labels(config),
+        pairs=_pairs(run),
+        update=_update(run),
+        behaviour=_behaviour(config, run),
+        manifest=run.manifest(),
+        commands={stage.name: f"python scripts/{stage.script} --run {run.root.name}" for stage in PLAN},
+        tiers=("parses", "root_type", "schema_valid", "exact"),
+    )
+    write_text(run.report_file, page)
+    return {"kilobytes": len(page.encode()) // 1000}
+
+
+def _figure(run: RunDir, name: str, rendered: dict[str, bytes]) -> str:
+    """Keep a figure as files, and give it back as a data URI for the page."""
+    for suffix, content in rendered.items():
+        write_bytes(run.root / "figures" / f"{name}.{suffix}", content)
+    return _data_uri(rendered["svg"])
+
+
+def _data_uri(svg: bytes) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
+
+
+def _percent(rate: float | None) -> str:
+    return "n/a" if rate is None else f"{100 * rate:.0f} %"
+
+
+def _attention(run: RunDir) -> dict[str, Any] | None:
+    """The shown head's matrix before and after, and what the checks measured over all heads."""
+    if not (run.attention / "before.json").exists():
+        return None
+    before = AttentionMaps.load(run.attention / "before")
+    layer, head = telling_head(before)
+    size = before.weights.shape[-1]
+    phases = [phase for phase in ("before", "after") if (run.attention / f"{phase}.svg").exists()]
+    return {
+        "layer": layer,
+        "head": head,
+        "layers": before.weights.shape[0],
+        "heads": before.weights.shape[1],
+        "zeros": size * (size - 1) // 2,
+        "checks": before.checks,
+        "info": before.info,
+        "figures": {phase: _data_uri((run.attention / f"{phase}.svg").read_bytes()) for phase in phases},
+        "rows": before.symbols_only()[layer, head].tolist(),
+        "tokens": before.tokens[before.prefix_tokens :],
+    }
+
+
+def _labels(config: Config) -> list[dict[str, Any]]:
+    """The handout's two samples before the validator."""
+    path = Path(config.attention.handout)
+    task = handout_task(path)
+    return [{"text": sample, **to_json(judge(sample, task))} for sample in load_handout(path).samples]
+
+
+def _pairs(run: RunDir) -> dict[str, Any] | None:
+    """Some real pairs, a family each, and what became of all completions."""
+    if not run.dataset.exists():
+        return None
+    table = pyarrow.parquet.read_table(run.dataset / "pairs").to_pylist()
+    judged = load_judged(run)
+    by_family = {row["family"]: row for row in reversed(table)}
+    stage = run.manifest().get("stages", {}).get("pair", {})
+    return {
+        "count": len(table),
+        "completions": sum(len(rows) for rows in judged.values()),
+        "shown": [_pair(row) for row in list(by_family.values())[:_SHOWN_PAIRS]],
+        "fates": stage.get("fates", {}),
+    }
+
+
+def _pair(row: dict[str, Any]) -> dict[str, Any]:
+    chosen, rejected = row["chosen"][0]["content"], row["rejected"][0]["content"]
+    common = 0
+    while common < min(len(chosen), len(rejected)) and chosen[common] == rejected[common]:
+        common += 1
+    return {
+        "prompt": row["prompt"][-1]["content"],
+        "family": row["family"],
+        "same": chosen[:common],
+        "chosen": chosen[common:],
+        "rejected": rejected[common:],
+        "reason": row["rejected_reason"],
+    }
+
+
+def _update(run: RunDir) -> dict[str, Any] | None:
+    """The course of training."""
+    path = run.training / "log.json"
+    if not path.exists():
+        return None
+    log = json.loads(path.read_text(encoding="utf-8"))
+    steps = [entry for entry in log if "loss" in entry]
+    stage = run.manifest().get("stages", {}).get("train", {})
+    return {"figure": _figure(run, "training", draw_curves(log)), "first": steps[0], "last": steps[-1], "facts": stage}
+
+
+def _behaviour(config: Config, run: RunDir) -> dict[str, Any] | None:
+    """Held-out rates, and the handout's own prompt answered before and after with the same seeds."""
+    if not run.metrics_file.exists():
+        return None
+    metrics = json.loads(run.metrics_file.read_text(encoding="utf-8"))
+    if "before" not in metrics:
+        return None
+    handout = handout_task(Path(config.attention.handout))
+    tasks = {task.id: task for task in load_lines(Task, run.tasks_file)}
+    phases = {phase: load_phase(run, phase) for phase in ("before", "after") if phase in metrics}
+    figure = _figure(run, "before_after", draw_rates(metrics))
+    others = [task for task in tasks.values() if task.split == "held_out" and task.id != handout.id]
+    shown = [handout.id, *{task.family: task.id for task in others}.values()]
+    return {
+        "metrics": metrics,
+        "figure": figure,
+        "samples": [
+            _side_by_side(tasks[task_id], phases, index)
+            for task_id in shown
+            for index in (range(_SHOWN_COMPLETIONS) if task_id == handout.id else (0,))
+            if index < config.evaluation.samples_per_task
+        ],
+    }
+
+
+def _side_by_side(task: Task, phases: dict[str, list[tuple[Completion, Verdict]]], index: int) -> dict[str, Any]:
+    """One bare prompt and seed, answered by each phase's policy."""
+    answers = {
+        phase: {"text": row.text, "passed": verdict.passed, "reason": verdict.reason}
+        for phase, rows in phases.items()
+        for row, verdict in rows
+        if (row.task_id, row.index, row.prompting) == (task.id, index, "bare")
+    }
+    return {"prompt": task.prompt, "family": task.family, "answers": answers}

@@ -1,0 +1,116 @@
+"""The plan of a run: its stages in order, the script of each, what each reads and writes in the run folder.
+
+A plan is data. `scripts/run_pipeline.py` walks it; each script finds its own entry here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """One step of a run."""
+
+    name: str
+    script: str
+    title: str
+    """What it does, for people who watch."""
+    inputs: tuple[str, ...] = ()
+    """Files and folders it reads, relative to the run folder."""
+    outputs: tuple[str, ...]
+    """Files and folders it writes, relative to the run folder."""
+    arguments: tuple[str, ...] = ()
+    """Arguments beside --config, --run and --set."""
+    launched: bool = False
+    """Whether `accelerate launch` starts it."""
+    repeated: bool = False
+    """Whether it runs even when it is done: it reads files outside the run folder, and is quick."""
+
+
+TASKS = Stage(
+    name="tasks",
+    script="build_tasks.py",
+    title="draw the tasks and split them by key",
+    outputs=("samples/tasks.jsonl",),
+    repeated=True,
+)
+PROBE = {
+    phase: Stage(
+        name=f"probe_{phase}",
+        script="probe_attention.py",
+        title=f"attention maps of the handout's sequence, {phase} training",
+        inputs=("adapter",) if phase == "after" else (),
+        outputs=tuple(f"attention/{phase}.{suffix}" for suffix in ("safetensors", "json", "svg", "png")),
+        arguments=("--phase", phase),
+    )
+    for phase in ("before", "after")
+}
+SAMPLE = Stage(
+    name="sample",
+    script="sample_completions.py",
+    title="draw completions from the policy",
+    inputs=("samples/tasks.jsonl",),
+    outputs=("samples/completions.jsonl",),
+)
+JUDGE = Stage(
+    name="judge",
+    script="judge_completions.py",
+    title="let the validator judge them",
+    inputs=("samples/tasks.jsonl", "samples/completions.jsonl"),
+    outputs=("samples/verdicts.jsonl",),
+)
+PAIR = Stage(
+    name="pair",
+    script="build_preferences.py",
+    title="make preference pairs of the verdicts",
+    inputs=("samples/tasks.jsonl", "samples/completions.jsonl", "samples/verdicts.jsonl"),
+    outputs=("dataset",),
+)
+TRAIN = Stage(
+    name="train",
+    script="train_dpo.py",
+    title="train on the pairs with TRL's DPO",
+    inputs=("dataset",),
+    outputs=("adapter", "training/log.json"),
+    launched=True,
+)
+EVALUATE = {
+    phase: Stage(
+        name=f"evaluate_{phase}",
+        script="evaluate_policy.py",
+        title=f"held-out tasks, {phase} training",
+        inputs=("samples/tasks.jsonl", "adapter") if phase == "after" else ("samples/tasks.jsonl",),
+        outputs=(f"evaluation/{phase}.jsonl",),
+        arguments=("--phase", phase),
+    )
+    for phase in ("before", "after")
+}
+REPORT = Stage(
+    name="report",
+    script="render_report.py",
+    title="one page of it all",
+    inputs=(
+        "samples",
+        "dataset",
+        "training/log.json",
+        "evaluation",
+        "metrics.json",
+        "attention",
+    ),
+    outputs=("report.html",),
+    repeated=True,
+)
+
+PLAN = (
+    TASKS,
+    PROBE["before"],
+    EVALUATE["before"],
+    SAMPLE,
+    JUDGE,
+    PAIR,
+    TRAIN,
+    EVALUATE["after"],
+    PROBE["after"],
+    REPORT,
+)

@@ -1,0 +1,35 @@
+"""From a task to the conversation a policy reads: the bare request, or worked examples before it.
+
+Pure text; the chat template is the model's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipelines.records import Message, Prompting, Task
+
+
+def build_messages(task: Task, tasks: Sequence[Task], worked_examples: int) -> list[Message]:
+    """The messages that ask for `task`, ending with the user's turn.
+
+    With `worked_examples` > 0 they are the task's own `messages` if it has them; otherwise that many solved requests of
+    its family from `tasks` (split `example`; fewer if there are fewer), the same ones for every task of the family, so
+    that a sampler can share their computation.
+    """
+    request = {"role": "user", "content": task.prompt}
+    if worked_examples == 0:
+        return [request]
+    if task.messages is not None:
+        return list(task.messages)
+    solved = [other for other in tasks if other.split == "example" and other.family == task.family]
+    turns: list[Message] = []
+    for example in solved[:worked_examples]:
+        if example.target is not None:
+            turns += [{"role": "user", "content": example.prompt}, {"role": "assistant", "content": example.target}]
+    return [*turns, request]
+
+
+def prompting_name(worked_examples: int) -> Prompting:
+    """`bare` without worked examples, `worked_examples` with any."""
+    return "worked_examples" if worked_examples else "bare"

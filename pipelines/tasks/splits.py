@@ -1,0 +1,132 @@
+"""Which task is trained on, which is held out, which serves as a worked example: decided by key, never by row.
+
+Takes the config's families, task files and handout; leaves tasks whose splits share no key, hence no target. Every
+split is drawn from a generator of its own, so asking for more training tasks leaves the held-out ones as they were.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+from pipelines.config import Config
+from pipelines.errors import ConfigError
+from pipelines.records import Split, Task, dump_lines
+from pipelines.rundir import RunDir, write_text
+from pipelines.tasks.families import FAMILIES, Draft
+from pipelines.tasks.handout import load_handout
+from pipelines.tasks.keys import task_key
+from pipelines.tasks.task_files import load_task_file
+
+EXAMPLES_PER_FAMILY = 8
+DRAWS_PER_TASK = 1000
+"""Draws without a new key after which a family is taken to be exhausted."""
+
+
+def build_tasks(config: Config) -> list[Task]:
+    """All tasks of a run: worked examples, held-out tasks (the handout's first), training tasks."""
+    families = config.tasks.families
+    for name in families:
+        if name not in FAMILIES:
+            nearest = difflib.get_close_matches(name, FAMILIES, n=1, cutoff=0.0)[0]
+            raise ConfigError(
+                f"tasks.families: unknown family {name!r}; did you mean {nearest!r}? (known: {', '.join(FAMILIES)})"
+            )
+    filed = [_split_file(load_task_file(Path(file)), config) for file in config.tasks.files]
+    handout = handout_task(Path(config.attention.handout))
+    tasks = [handout, *(task for tasks in filed for task in tasks)]
+    # Evaluation before training: a training draw avoids every key that is already taken on the other side.
+    plan: list[tuple[Split, dict[str, int]]] = [
+        ("example", dict.fromkeys([*families, *({handout.family} & FAMILIES.keys())], EXAMPLES_PER_FAMILY)),
+        ("held_out", {name: family.held_out for name, family in families.items()}),
+        ("train", {name: family.train for name, family in families.items()}),
+    ]
+    for split, counts in plan:
+        for family, count in counts.items():
+            tasks += _draw(
+                family, split, count - (family == handout.family and split == "held_out"), config.seed, tasks
+            )
+    return _without_crossing(tasks)
+
+
+def handout_task(path: Path) -> Task:
+    """The handout's own request as a held-out task."""
+    handout = load_handout(path)
+    return Task(
+        id=f"{handout.family}/handout",
+        family=handout.family,
+        key=task_key(handout.target, handout.prompt, None),
+        split="held_out",
+        prompt=handout.prompt,
+        schema=json.dumps(_handout_schema(handout.target)),
+        target=handout.target,
+    )
+
+
+def _handout_schema(target: str) -> dict[str, object]:
+    """All that is certain of the handout's answer beside its value: the type of its root."""
+    kinds = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number"}
+    return {"type": kinds.get(type(json.loads(target)), "null")}
+
+
+def _draw(family: str, split: Split, count: int, seed: int, others: list[Task]) -> list[Task]:
+    """`count` tasks of a family whose keys are new to the family and to every other split."""
+    rng = random.Random(f"{seed}/{family}/{split}")  # noqa: S311 - reproducible, not secret
+    taken = {task.key for task in others if task.split != split or task.family == family}
+    drawn: list[Task] = []
+    while len(drawn) < count:
+        for _ in range(DRAWS_PER_TASK):
+            task = _task(FAMILIES[family](rng), family, split)
+            if task.key not in taken:
+                break
+        else:
+            raise ConfigError(
+                f"tasks.families.{family}: only {len(drawn)} of {count} distinct {split} tasks exist; ask for fewer"
+            )
+        taken.add(task.key)
+        drawn.append(task)
+    return drawn
+
+
+def _task(draft: Draft, family: str, split: Split) -> Task:
+    target, schema = json.dumps(draft.target), json.dumps(draft.schema)
+    key = task_key(target, draft.prompt, schema)
+    return Task(
+        id=f"{family}/{key}", family=family, key=key, split=split, prompt=draft.prompt, schema=schema, target=target
+    )
+
+
+def _split_file(tasks: list[Task], config: Config) -> list[Task]:
+    """A task file's keys ranked by hash: the first with a target serve as examples, the next are held out."""
+    ranked = sorted(
+        {task.key for task in tasks}, key=lambda key: hashlib.sha256(f"{config.seed}/{key}".encode()).digest()
+    )
+    solved = {task.key for task in tasks if task.target is not None}
+    examples = [key for key in ranked if key in solved][: min(EXAMPLES_PER_FAMILY, len(solved) // 4)]
+    rest = [key for key in ranked if key not in examples]
+    held_out = set(rest[: max(1, round(config.tasks.held_out_fraction * len(rest)))])
+
+    def split_of(key: str) -> Split:
+        return "example" if key in examples else "held_out" if key in held_out else "train"
+
+    return [dataclasses.replace(task, split=split_of(task.key)) for task in tasks]
+
+
+def _without_crossing(tasks: list[Task]) -> list[Task]:
+    """The same tasks; a key that several sources put into different splits counts as held out everywhere."""
+    splits: dict[str, set[Split]] = {}
+    for task in tasks:
+        splits.setdefault(task.key, set()).add(task.split)
+    return [dataclasses.replace(task, split="held_out") if len(splits[task.key]) > 1 else task for task in tasks]
+
+
+def write_tasks(config: Config, run: RunDir) -> dict[str, Any]:
+    """Write `samples/tasks.jsonl` for a run; returns how many tasks each split has."""
+    tasks = build_tasks(config)
+    write_text(run.tasks_file, dump_lines(tasks))
+    return {split: sum(task.split == split for task in tasks) for split in ("train", "held_out", "example")}

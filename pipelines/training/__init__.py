@@ -1,0 +1,1 @@
+"""The update: preference pairs into TRL's DPO trainer, under `accelerate launch`."""

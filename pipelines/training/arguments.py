@@ -1,0 +1,71 @@
+"""Sections of the config into the libraries' own classes: `trl.DPOConfig` and `peft.LoraConfig`.
+
+Keys and values are checked by those classes; a mistake comes back as one line that names the key. What the run folder
+decides (output folder, seed) and what the machine decides (CPU, bfloat16) is set here and may not be set in YAML.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+import trl
+
+from pipelines.config import ModelConfig, TrainingConfig
+from pipelines.errors import ConfigError
+
+_OURS = ("output_dir", "seed", "data_seed", "use_cpu")
+
+
+def dpo_arguments(training: TrainingConfig, model: ModelConfig, folder: Path, seed: int) -> trl.DPOConfig:
+    """`training.dpo` as TRL's config, with the run's folder and seed; ConfigError names a bad key or value."""
+    section = training.dpo
+    for name in _OURS:
+        if name in section:
+            raise ConfigError(f"training.dpo.{name} is decided by the run (--run, seed, model.device); leave it out")
+    on_gpu = torch.cuda.is_available() and model.device != "cpu"
+    defaults = {"report_to": "none", "bf16": on_gpu and model.dtype in ("auto", "bfloat16")}
+    values = {**defaults, **section}
+    _check_keys(trl.DPOConfig, section, "training.dpo")
+    return _construct(
+        trl.DPOConfig, {**values, "output_dir": str(folder), "seed": seed, "use_cpu": not on_gpu}, "training.dpo"
+    )
+
+
+def lora_arguments(training: TrainingConfig) -> peft.LoraConfig | None:
+    """`training.lora` as peft's config; None when all weights are trained."""
+    if training.lora is None:
+        return None
+    _check_keys(peft.LoraConfig, training.lora, "training.lora")
+    return _construct(peft.LoraConfig, {"task_type": "CAUSAL_LM", **training.lora}, "training.lora")
+
+
+def _check_keys(kind: type, section: dict[str, Any], where: str) -> None:
+    known = {field.name: field for field in dataclasses.fields(kind)}
+    for key, value in section.items():
+        if key not in known:
+            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+            raise ConfigError(f"unknown key {key!r} in {where} ({kind.__name__}); did you mean {nearest!r}?")
+        if isinstance(value, str) and _is_number(value):
+            raise ConfigError(f"{where}.{key} must be a number, got the text {value!r}; take the quotes off")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _construct(kind: Any, values: dict[str, Any], where: str) -> Any:
+    try:
+        return kind(**values)
+    except (ValueError, TypeError, ImportError) as error:
+        raise ConfigError(
+            f"{where}: {str(error).splitlines()[0]}; mend the section ({kind.__name__} refused it)"
+        ) from error

@@ -1,0 +1,115 @@
+"""Preference pairs into TRL's DPOTrainer: load, check, train, verify, save.
+
+Takes the run's `dataset/` and config; leaves `adapter/` (safetensors, loads with peft) and `training/log.json`. Runs
+once in every process that `accelerate launch` starts; only the first one writes the artefacts. What must hold of the
+update is checked, not hoped for: pairs present, base weights unchanged to the bit, every trainable parameter moved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from datasets import Dataset, load_dataset
+from transformers import PreTrainedModel
+from trl import DPOTrainer
+
+from pipelines.config import Config
+from pipelines.errors import ConfigError, DataError
+from pipelines.models import load_model
+from pipelines.rundir import RunDir, new_folder, write_json
+from pipelines.training.arguments import dpo_arguments, lora_arguments
+
+_NOT_FOR_ADAPTER = ("training_args.bin",)
+"""What Trainer saves beside the weights: a pickle, which nobody should have to load."""
+
+
+def train_dpo(config: Config, run: RunDir) -> dict[str, Any]:
+    """Train the policy on the run's pairs; returns what the manifest should say of it."""
+    arguments = dpo_arguments(config.training, config.model, run.training, config.seed)
+    lora = lora_arguments(config.training)
+    state = PartialState()
+    refuse_strangers(state)
+    pairs = load_pairs(run)
+    model, tokenizer = load_model(config.model, to_device=False)
+    trainer = DPOTrainer(model=model, args=arguments, train_dataset=pairs, processing_class=tokenizer, peft_config=lora)
+    started = time.monotonic()
+    before = _snapshot(trainer.model)
+    result = trainer.train()
+    seconds = time.monotonic() - started
+    update = _compare(before, trainer.model, is_sharded=trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
+    trainer.save_model(str(run.training / "final"))
+    state.wait_for_everyone()
+    if state.is_main_process:
+        with new_folder(run.adapter) as folder:
+            shutil.copytree(run.training / "final", folder, dirs_exist_ok=True)
+            for name in _NOT_FOR_ADAPTER:
+                (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(run.training / "final")
+        write_json(run.training / "log.json", trainer.state.log_history)
+    return {
+        "pairs": len(pairs),
+        "steps": result.global_step,
+        "processes": state.num_processes,
+        "training_seconds": round(seconds, 1),
+        "seconds_per_step": round(seconds / max(1, result.global_step), 2),
+        "trainable_parameters": sum(value.numel() for value in trainer.model.parameters() if value.requires_grad),
+        **update,
+    }
+
+
+def load_pairs(run: RunDir) -> Dataset:
+    """The training pairs of the run's dataset; DataError when they are missing or not pairs."""
+    run.require(run.dataset, "build_preferences.py")
+    try:
+        pairs = load_dataset(str(run.dataset), "pairs", split="train", cache_dir=str(run.training / "cache"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{run.dataset}: no pairs can be loaded ({error}); run scripts/build_preferences.py again"
+        ) from error
+    for column in ("prompt", "chosen", "rejected"):
+        if column not in pairs.column_names:
+            raise DataError(f"{run.dataset}: pairs have no column {column!r}; they need prompt, chosen and rejected")
+    return pairs.select_columns(["prompt", "chosen", "rejected"])
+
+
+def refuse_strangers(state: PartialState) -> None:
+    """Stop a process that was launched as one of several but would train alone over the others' folder."""
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched > 1 and state.num_processes == 1:
+        raise ConfigError(
+            f"{launched} processes were launched but each is alone; on CPUs set ACCELERATE_USE_CPU=true, on GPUs use "
+            "configs/accelerate/multi_gpu.yaml"
+        )
+
+
+def _snapshot(model: PreTrainedModel) -> tuple[dict[str, torch.Tensor], str]:
+    """Copies of the trainable parameters, and a hash of the frozen ones."""
+    trainable = {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
+    return trainable, _frozen_hash(model)
+
+
+def _frozen_hash(model: PreTrainedModel) -> str:
+    digest = hashlib.sha256()
+    for name, value in model.named_parameters():
+        if not value.requires_grad:
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _compare(
+    before: tuple[dict[str, torch.Tensor], str], model: PreTrainedModel, *, is_sharded: bool
+) -> dict[str, Any]:
+    """What moved and what did not. Shards of a distributed model cannot be compared here and say so with None."""
+    if is_sharded:
+        return {"base_unchanged": None, "parameters_moved": None}
+    old, frozen = before
+    now = dict(model.named_parameters())
+    moved = sum(not torch.equal(value, now[name].detach().to(value.device)) for name, value in old.items())
+    return {"base_unchanged": _frozen_hash(model) == frozen, "parameters_moved": f"{moved} of {len(old)}"}

@@ -1,0 +1,31 @@
+"""Train the policy on the run's preference pairs with TRL's DPO.
+
+    accelerate launch --config_file configs/accelerate/cpu.yaml scripts/train_dpo.py --config configs/default.yaml
+
+Reads dataset/; writes adapter/ (loads with peft) and training/log.json.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from pipelines.command import main_of
+from pipelines.config import Config
+from pipelines.rundir import RunDir
+from pipelines.stages import TRAIN
+
+
+def work(config: Config, run: RunDir) -> dict[str, Any]:
+    from pipelines.training.dpo import train_dpo
+
+    return train_dpo(config, run)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return main_of(TRAIN, work, __doc__ or "", argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
