@@ -62,9 +62,8 @@ def run_stage(stage: Stage, work: Work, arguments: argparse.Namespace) -> int:
             run.record_stage(
                 stage.name, {"seconds": seconds, "peak_rss_mb": _peak_rss_mb(), **facts}, stage.inputs, stage.outputs
             )
-            print(
-                f"{stage.name}: {_shown(facts)} → {', '.join(str(run.root / name) for name in stage.outputs)} ({seconds} s)"
-            )
+            written = ", ".join(str(run.root / name) for name in stage.outputs)
+            print(f"{stage.name}: {_shown(facts)} → {written} ({seconds} s)")
         return 0
 
     return guarded(body)
@@ -82,7 +81,7 @@ def guarded(body: Callable[[], int]) -> int:
         print("stopped; the same command goes on from the last finished stage", file=sys.stderr)
         return 130
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return _complain(
                 f"no space left for {error.filename or 'the run folder'}; free some, or name another --run"
             )

@@ -15,7 +15,7 @@ from pathlib import Path
 from pipelines.config import Config
 from pipelines.errors import ConfigError
 from pipelines.rundir import RunDir
-from pipelines.stages import PLAN, Stage
+from pipelines.stages import PLAN, TRAIN, Stage
 
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCHER_CONFIGS = ROOT / "configs" / "accelerate"
@@ -24,6 +24,8 @@ LAUNCHER_CONFIGS = ROOT / "configs" / "accelerate"
 def run_plan(config: Config, run: RunDir) -> int:
     """Bring every stage of the run up to date; returns the exit code of the first stage that failed, or 0."""
     started = time.monotonic()
+    if not run.is_done(TRAIN.name, TRAIN.inputs, TRAIN.outputs):
+        _check_training(config, run)
     for number, stage in enumerate(PLAN, start=1):
         label = f"[{number}/{len(PLAN)}] {stage.title}"
         if not stage.repeated and run.is_done(stage.name, stage.inputs, stage.outputs):
@@ -37,6 +39,15 @@ def run_plan(config: Config, run: RunDir) -> int:
     minutes = (time.monotonic() - started) / 60
     print(f"done in {minutes:.1f} minutes: {run.report_file}", flush=True)
     return 0
+
+
+def _check_training(config: Config, run: RunDir) -> None:
+    """Find a mistake in the training section now, not after minutes of sampling."""
+    from pipelines.training.arguments import dpo_arguments, lora_arguments  # noqa: PLC0415 - imports trl, seconds
+
+    launcher_config(config)
+    dpo_arguments(config.training, config.model, run.training, config.seed)
+    lora_arguments(config.training)
 
 
 def _start(stage: Stage, config: Config, run: RunDir) -> int:

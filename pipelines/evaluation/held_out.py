@@ -36,7 +36,12 @@ def evaluate(config: Config, run: RunDir, phase: Phase) -> dict[str, Any]:
     for examples in dict.fromkeys((config.evaluation.worked_examples, 0)):
         settings = dataclasses.replace(config.evaluation, worked_examples=examples)
         for completion in sample_tasks(policy, held_out, tasks, settings, config.seed):
-            verdict = judge(completion.text, by_id[completion.task_id], finish_reason=completion.finish_reason)
+            verdict = judge(
+                completion.text,
+                by_id[completion.task_id],
+                completion.finish_reason,
+                assert_formats=config.tasks.assert_formats,
+            )
             lines.append(json.dumps({"completion": to_json(completion), "verdict": to_json(verdict)}))
     write_text(phase_file(run, phase), "\n".join(lines) + "\n")
     metrics = collect_metrics(config, run, tasks)

@@ -33,8 +33,8 @@ def render_card(
     rejected = [tokens[pair.task_id, pair.rejected_index] for pair in pairs]
     sections = [
         f"# JSON preference pairs judged by a validator\n\n{len(pairs)} preference pairs from {samples} completions "
-        f"of {len(tasks)} requests for JSON. A strict JSON parser, JSON Schema and, where it is known, the one right value "
-        "decided which completion is better; no person and no model did.",
+        f"of {len(tasks)} requests for JSON. A strict JSON parser, JSON Schema and, where it is known, the one right "
+        "value decided which completion is better; no person and no model did.",
         "## Use\n\n```python\nfrom datasets import load_dataset\n\n"
         'pairs = load_dataset("path/or/repo", "pairs", split="train")      # trl.DPOTrainer\n'
         'samples = load_dataset("path/or/repo", "samples", split="train")  # every completion with its verdict\n'
@@ -60,7 +60,7 @@ def render_card(
         "## Length of the pairs' sides\n\n"
         + _table(("side", "tokens"), [("chosen", _lengths(chosen)), ("rejected", _lengths(rejected))]),
         "## An example\n\n" + _example(pairs[0], tasks, judged),
-        "## Licence\n\nApache-2.0, as the bundled policy's. Completions of another policy are under that policy's terms.",
+        "## Licence\n\nApache-2.0, as the bundled policy's. Another policy's completions are under its own terms.",
     ]
     return _front_matter(len(pairs)) + "\n\n".join(sections) + "\n"
 

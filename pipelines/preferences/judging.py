@@ -22,6 +22,8 @@ def judge_completions(config: Config, run: RunDir) -> dict[str, Any]:
             raise DataError(
                 f"{source}:{number}: no task {completion.task_id!r} in {run.tasks_file}; sample again for these tasks"
             )
-        verdicts.append(judge(completion.text, task, finish_reason=completion.finish_reason))
+        verdicts.append(
+            judge(completion.text, task, completion.finish_reason, assert_formats=config.tasks.assert_formats)
+        )
     write_text(run.verdicts_file, dump_lines(verdicts))
     return {"judged": len(verdicts), "passed": sum(verdict.passed for verdict in verdicts)}

@@ -14,7 +14,7 @@ from typing import Any
 
 from pipelines.errors import DataError
 from pipelines.records import Message, Task
-from pipelines.rewards import JSONRejected, check_schema, parse_json
+from pipelines.rewards import JSONRejected, check_task, parse_json
 from pipelines.tasks.keys import task_key
 
 FIELDS = ("prompt", "schema", "target", "messages", "family", "fences")
@@ -37,12 +37,11 @@ def _task(path: Path, number: int, line: str) -> Task:
     where = f"{path}:{number}"
     row = _row(where, line)
     schema = json.dumps(row["schema"]) if "schema" in row else None
-    if schema is not None:
-        try:
-            check_schema(schema)
-        except DataError as error:
-            raise DataError(f"{where}: {error}") from error
     target = json.dumps(row["target"]) if "target" in row else None
+    try:
+        check_task(schema, target)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
     fences = row.get("fences", "forbid")
     if fences not in ("forbid", "unwrap"):
         raise DataError(f"{where}: fences must be forbid or unwrap, got {fences!r}; leave it out for forbid")

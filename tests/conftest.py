@@ -1,0 +1,37 @@
+"""Fixtures that everything shares: no network, the tiny model, the real bundled one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Before any Hugging Face library reads them: a test that would reach for the network fails at once instead.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from pipelines.models.tiny import build_tiny_model
+
+    return build_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Path):
+    from pipelines.models import load_model
+
+    return load_model(str(tiny_folder))
+
+
+@pytest.fixture(scope="session")
+def bundled():
+    """The real model; a machine without its package fails here with the line that says how to get it."""
+    from pipelines.models import load_model
+
+    return load_model("bundled")

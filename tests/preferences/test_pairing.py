@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.config import PreferencesConfig
+from pipelines.errors import DataError
+from pipelines.preferences import build_pairs
+from pipelines.preferences.pairing import pass_rate_histogram
+from pipelines.records import Completion, Task, Verdict
+
+SAMPLE = st.tuples(st.sampled_from("abcdefg"), st.sampled_from(["pass", "fail", "cut"]))
+
+
+def task_of(name: str) -> Task:
+    return Task(id=name, family=name[0], key=name, split="train", prompt="p", target="1")
+
+
+def judged_of(name: str, samples: list[tuple[str, str]]) -> list[tuple[Completion, Verdict]]:
+    rows = []
+    for index, (text, kind) in enumerate(samples):
+        completion = Completion(
+            task_id=name,
+            index=index,
+            prompting="bare",
+            text=f"{text} {kind}",
+            finish_reason="length" if kind == "cut" else "stop",
+            prompt_tokens=1,
+            completion_tokens=1,
+            logprob_nats=-1.0,
+            seed=0,
+        )
+        rows.append((completion, Verdict(parses=kind == "pass", exact=kind == "pass")))
+    return rows
+
+
+def pair(samples_by_task: dict[str, list[tuple[str, str]]], **settings):
+    judged = {name: judged_of(name, samples) for name, samples in samples_by_task.items()}
+    scores = {(row.task_id, row.index): float(verdict.passed) for rows in judged.values() for row, verdict in rows}
+    tasks = [task_of(name) for name in samples_by_task]
+    pairs, fates = build_pairs(tasks, judged, scores, PreferencesConfig(**settings), seed=0)
+    return pairs, fates, {(row.task_id, row.index): (row, verdict) for rows in judged.values() for row, verdict in rows}
+
+
+@given(st.dictionaries(st.sampled_from(["x1", "x2", "y1"]), st.lists(SAMPLE, min_size=1, max_size=12), min_size=1))
+def test_pairs_keep_their_invariants_and_no_sample_goes_uncounted(samples_by_task: dict[str, list[tuple[str, str]]]):
+    total = sum(len(samples) for samples in samples_by_task.values())
+    try:
+        pairs, fates, rows = pair(samples_by_task, max_pairs_per_task=2, max_pairs_per_family=3)
+    except DataError:
+        kinds = [{kind for _, kind in samples} for samples in samples_by_task.values()]
+        assert not any({"pass", "fail"} <= kind for kind in kinds)
+        return
+    assert sum(fates.values()) == total
+    for made in pairs:
+        chosen, good = rows[made.task_id, made.chosen_index]
+        rejected, bad = rows[made.task_id, made.rejected_index]
+        assert made.margin > 0
+        assert good.passed
+        assert not bad.passed
+        assert chosen.text != rejected.text
+        assert "length" not in (chosen.finish_reason, rejected.finish_reason)
+    for name in samples_by_task:
+        assert sum(made.task_id == name for made in pairs) <= 2
+    assert sum(made.task_id[0] == "x" for made in pairs) <= 3
+
+
+def test_a_truncated_failure_may_be_rejected_only_when_allowed():
+    samples = {"x": [("a", "pass"), ("b", "cut")]}
+    with pytest.raises(DataError, match="no pair can be built"):
+        pair(samples)
+    assert len(pair(samples, allow_truncated_rejected=True)[0]) == 1
+
+
+def test_the_same_failing_text_is_used_once():
+    pairs, fates, _ = pair({"x": [("a", "pass"), ("b", "fail"), ("b", "fail")]})
+    assert len(pairs) == 1
+    assert fates["same text as another failing sample"] == 1
+
+
+@pytest.mark.parametrize(("kind", "finding"), [("pass", "every sample passed"), ("fail", "every sample failed")])
+def test_an_empty_pair_set_says_why_with_the_histogram(kind: str, finding: str):
+    with pytest.raises(DataError, match=rf"{finding}; tasks by pass rate: .*1; "):
+        pair({"x": [("a", kind), ("b", kind)]})
+
+
+def test_the_histogram_counts_every_task_once():
+    assert pass_rate_histogram([0, 0.1, 0.25, 0.5, 0.6, 0.99, 1]) == {
+        "0": 1,
+        "(0, ¼]": 2,
+        "(¼, ½]": 1,
+        "(½, ¾]": 1,
+        "(¾, 1)": 1,
+        "1": 1,
+    }

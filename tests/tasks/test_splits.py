@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.config import AttentionConfig, Config, FamilyConfig, TasksConfig
+from pipelines.errors import ConfigError
+from pipelines.records import Task
+from pipelines.tasks import build_messages, build_tasks
+from pipelines.tasks.families import FAMILIES
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+HANDOUT = str(ROOT / "data" / "handout.yaml")
+
+
+def tasks_of(*, seed: int = 0, files: tuple[str, ...] = (), **counts: tuple[int, int]) -> list[Task]:
+    families = {name: FamilyConfig(train=train, held_out=held_out) for name, (train, held_out) in counts.items()}
+    return build_tasks(
+        Config(seed=seed, tasks=TasksConfig(families=families, files=files), attention=AttentionConfig(handout=HANDOUT))
+    )
+
+
+def keys(tasks: list[Task], split: str) -> set[str]:
+    return {task.key for task in tasks if task.split == split}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_target_is_on_two_sides_of_the_split(seed: int):
+    tasks = tasks_of(seed=seed, **dict.fromkeys(FAMILIES, (20, 12)))
+    train, held_out, example = (
+        {task.target for task in tasks if task.split == split} for split in ("train", "held_out", "example")
+    )
+    assert not train & held_out
+    assert not train & example
+    assert not held_out & example
+
+
+def test_every_family_gives_the_tasks_asked_for_and_no_more():
+    tasks = tasks_of(**dict.fromkeys(FAMILIES, (5, 3)))
+    for family in FAMILIES:
+        splits = [task.split for task in tasks if task.family == family]
+        assert (splits.count("train"), splits.count("held_out"), splits.count("example")) == (5, 3, 8)
+
+
+def test_the_handouts_request_is_held_out():
+    handout = next(task for task in tasks_of(range=(40, 24)) if task.target == "[1, 2, 3]")
+    assert (handout.split, handout.prompt) == ("held_out", "Write a JSON list of 1 through 3.")
+
+
+def test_more_training_tasks_leave_the_held_out_ones_as_they_are():
+    few, many = tasks_of(range=(5, 10), words=(5, 10)), tasks_of(range=(30, 10), words=(9, 10))
+    assert keys(few, "held_out") == keys(many, "held_out")
+
+
+def test_the_same_seed_gives_the_same_tasks_and_another_gives_others():
+    assert tasks_of(words=(9, 9)) == tasks_of(words=(9, 9))
+    assert tasks_of(words=(9, 9)) != tasks_of(seed=1, words=(9, 9))
+
+
+def test_a_family_that_runs_out_says_how_many_there_are():
+    with pytest.raises(ConfigError, match=r"tasks.families.range: only \d+ of 5000 distinct train tasks exist"):
+        tasks_of(range=(5000, 1))
+
+
+def test_an_unknown_family_is_named_with_the_nearest():
+    with pytest.raises(ConfigError, match="unknown family 'rang'; did you mean 'range'"):
+        tasks_of(rang=(1, 1))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_target_obeys_its_schema(family: str):
+    import jsonschema_rs
+
+    for task in tasks_of(**{family: (30, 1)}):
+        if task.family == family and task.schema and task.target:
+            assert jsonschema_rs.is_valid(json.loads(task.schema), json.loads(task.target)), task
+
+
+def test_worked_examples_are_solved_requests_of_the_family_before_the_request():
+    tasks = tasks_of(range=(4, 1), words=(4, 1))
+    task = next(task for task in tasks if task.split == "train" and task.family == "words")
+    messages = build_messages(task, tasks, 3)
+    assert [message["role"] for message in messages] == ["user", "assistant"] * 3 + ["user"]
+    assert messages[-1]["content"] == task.prompt
+    solved = {other.prompt: other.target for other in tasks if other.split == "example" and other.family == "words"}
+    assert all(
+        solved[ask["content"]] == answer["content"] for ask, answer in zip(messages[:-1:2], messages[1::2], strict=True)
+    )
+
+
+def test_no_worked_example_is_the_bare_request():
+    tasks = tasks_of(range=(1, 1))
+    assert build_messages(tasks[0], tasks, 0) == [{"role": "user", "content": tasks[0].prompt}]
+
+
+def test_a_task_file_is_split_by_key(tmp_path: Path):
+    file = tmp_path / "mine.jsonl"
+    rows = [{"prompt": f"Ask {index % 20} in words {index}", "target": [index % 20]} for index in range(60)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    mine = [task for task in tasks_of(range=(1, 1), files=(str(file),)) if task.family == "mine"]
+    assert len(mine) == 60
+    assert not keys(mine, "train") & keys(mine, "held_out")
+    assert {"train", "held_out", "example"} == {task.split for task in mine}

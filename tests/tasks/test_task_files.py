@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import DataError
+from pipelines.tasks.task_files import load_task_file
+
+
+def load(tmp_path: Path, text: str):
+    file = tmp_path / "mine.jsonl"
+    file.write_text(text, encoding="utf-8")
+    return load_task_file(file)
+
+
+def test_fields_arrive_as_json_text(tmp_path: Path):
+    (task,) = load(tmp_path, '{"prompt": "p", "schema": {"type": "null"}, "target": null}\n\n')
+    assert (task.schema, task.target, task.family, task.id) == ('{"type": "null"}', "null", "mine", "mine/1")
+
+
+def test_absent_schema_and_target_stay_absent(tmp_path: Path):
+    (task,) = load(tmp_path, '{"prompt": "p"}')
+    assert (task.schema, task.target, task.messages) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"prompt": "p",}', "not JSON"),
+        ('["p"]', "must be an object with a `prompt`"),
+        ('{"schema": {}}', "must be an object with a `prompt`"),
+        ('{"prompt": ""}', "prompt must be a text"),
+        ('{"prompt": "p", "shema": {}}', "unknown field 'shema'; did you mean 'schema'"),
+        ('{"prompt": "p", "schema": {"type": "lisst"}}', "schema"),
+        ('{"prompt": "p", "schema": {"$ref": "https://example.com/s.json"}}', "schema"),
+        ('{"prompt": "p", "messages": [{"role": "assistant", "content": "x"}]}', "the last one the user's"),
+        ('{"prompt": "p", "messages": "hi"}', "messages must be a list"),
+        ('{"prompt": "p", "fences": "dig"}', "fences must be forbid or unwrap"),
+    ],
+)
+def test_a_bad_line_is_named_with_file_and_number(tmp_path: Path, line: str, message: str):
+    with pytest.raises(DataError, match=rf"mine.jsonl:2: .*{message}"):
+        load(tmp_path, '{"prompt": "fine"}\n' + line)
+
+
+def test_an_empty_file_is_refused(tmp_path: Path):
+    with pytest.raises(DataError, match="holds no task"):
+        load(tmp_path, "\n\n")
