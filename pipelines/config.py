@@ -116,13 +116,19 @@ class RewardsConfig:
 class PreferencesConfig:
     """How verdicts become pairs."""
 
+    strategy: Literal["failure_success", "nearest_failure", "best_worst"] = "failure_success"
+    """Each failure with a random success; each failure with the success most like it, nearest first; or the best with
+    the worst, whether or not the best passes."""
     max_pairs_per_task: int = 4
     max_pairs_per_family: int | None = None
     """Cap that keeps an easy family from crowding out the others; None for none."""
     allow_truncated_rejected: bool = False
     """Whether a completion cut off by the token limit may be a rejected one. It is never a chosen one."""
+    test_fraction: float = 0.1
+    """Share in [0, 1) of the sampled tasks, by key, that go to the dataset's `test` split instead of `train`."""
 
     def __post_init__(self) -> None:
+        _require(0 <= self.test_fraction < 1, "preferences.test_fraction", "in [0, 1)", self.test_fraction, "fix it")
         _require(self.max_pairs_per_task >= 1, "preferences.max_pairs_per_task", ">= 1", self.max_pairs_per_task, "fix")
 
 

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
-from pipelines.config import Config
 from pipelines.preferences.pairing import Judged, pass_rate_histogram, pass_rates
+from pipelines.preferences.tables import Preferences
 from pipelines.records import Pair, Task
-from pipelines.rundir import RunDir
 
 CONFIGS = ("pairs", "samples", "kto")
 _EXAMPLE_CHARACTERS = 200
 
 
-def render_card(
-    config: Config,
-    run: RunDir,
-    tasks: Sequence[Task],
-    judged: Mapping[str, Sequence[Judged]],
-    pairs: Sequence[Pair],
-    fates: Counter[str],
-) -> str:
-    """The card as Markdown with YAML front matter that the Hub understands."""
+def render_card(preferences: Preferences, model: dict[str, Any], counts: dict[str, dict[str, int]]) -> str:
+    """The card as Markdown with YAML front matter that the Hub understands.
+
+    `model` is the manifest's entry of the policy, `counts` the rows of each table and split.
+    """
+    config, tasks, judged, pairs = preferences.config, preferences.sampled, preferences.judged, preferences.pairs
     samples = sum(len(rows) for rows in judged.values())
-    model = run.manifest().get("model", {"name": config.model.name})
     tokens = {(row.task_id, row.index): row.completion_tokens for rows in judged.values() for row, _ in rows}
     chosen = [tokens[pair.task_id, pair.chosen_index] for pair in pairs]
     rejected = [tokens[pair.task_id, pair.rejected_index] for pair in pairs]
@@ -43,7 +37,7 @@ def render_card(
         + _table(
             ("setting", "value"),
             [
-                ("policy", model.get("name")),
+                ("policy", model.get("name", config.model.name)),
                 ("weights (SHA-256)", model.get("sha256") or "not a local folder"),
                 ("samples per request", config.sampling.samples_per_task),
                 ("worked examples when sampling", config.sampling.worked_examples),
@@ -54,7 +48,7 @@ def render_card(
             ],
         ),
         "## What became of every completion\n\n"
-        + _table(("fate", "completions"), [*fates.most_common(), ("**all**", samples)]),
+        + _table(("fate", "completions"), [*preferences.fates.most_common(), ("**all**", samples)]),
         "## Requests by share of passing completions\n\n"
         + _table(("share passing", "requests"), pass_rate_histogram(pass_rates(tasks, judged)).items()),
         "## Length of the pairs' sides\n\n"
@@ -62,10 +56,11 @@ def render_card(
         "## An example\n\n" + _example(pairs[0], tasks, judged),
         "## Licence\n\nApache-2.0, as the bundled policy's. Another policy's completions are under its own terms.",
     ]
-    return _front_matter(len(pairs)) + "\n\n".join(sections) + "\n"
+    return _front_matter(counts) + "\n\n".join(sections) + "\n"
 
 
-def _front_matter(size: int) -> str:
+def _front_matter(counts: dict[str, dict[str, int]]) -> str:
+    size = sum(counts["pairs"].values())
     category = "n<1K" if size < 1000 else "1K<n<10K" if size < 10_000 else "10K<n<100K"
     front = {
         "license": "apache-2.0",
@@ -77,7 +72,7 @@ def _front_matter(size: int) -> str:
         "configs": [
             {
                 "config_name": name,
-                "data_files": [{"split": "train", "path": f"{name}/train-*.parquet"}],
+                "data_files": [{"split": split, "path": f"{name}/{split}-*.parquet"} for split in counts[name]],
                 **({"default": True} if name == "pairs" else {}),
             }
             for name in CONFIGS

@@ -1,20 +1,44 @@
-"""Which completion is preferred to which: each failure beside a random success of the same task.
+"""Which completion is preferred to which, by verdict alone.
 
-Takes tasks, completions and their verdicts; leaves pairs and the fate of every completion, so that what was not used is
-counted with its reason. Seeded; no model, no files.
+Takes tasks, completions, their verdicts and scores; leaves pairs and the fate of every completion, so that what was not
+used is counted with its reason. Three strategies, all seeded: each failure with a random success, each success with the
+failure most like it, the best with the worst. No model, no files.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from rapidfuzz.distance import Levenshtein
 
 from pipelines.config import PreferencesConfig
 from pipelines.errors import DataError
 from pipelines.records import Completion, Pair, Task, Verdict
 
 Judged = tuple[Completion, Verdict]
+Couple = tuple[Completion, Completion]
+CUT_OFF = "cut off by the token limit"
+REPEATED = "same text as another sample of the task"
+ONE_KIND = {True: "task has passing samples only", False: "task has no passing sample"}
+TIED = "task has no two samples of different score"
+SAME_TOKENS = "same tokens as the other side after the chat template"
+BEYOND_CAP = "beyond the caps on pairs"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Candidates:
+    """One task's completions, ready to be paired: distinct texts, none that may not be used."""
+
+    rows: Sequence[Judged]
+    scores: Mapping[int, float]
+    """Score in [0, 1] by the completion's index."""
+
+    def by_outcome(self, *, passed: bool) -> list[Completion]:
+        """Those that pass all tiers of the task, or those that do not."""
+        return [row for row, verdict in self.rows if verdict.passed == passed]
 
 
 def build_pairs(
@@ -23,57 +47,105 @@ def build_pairs(
     scores: Mapping[tuple[str, int], float],
     settings: PreferencesConfig,
     seed: int,
+    *,
+    same_tokens: Callable[[str, str], bool] = str.__eq__,
 ) -> tuple[list[Pair], Counter[str]]:
     """Pairs in the order of `tasks`, and how many completions met which fate; the fates add up to all of them.
 
-    `judged` maps a task's id to its completions, `scores` (task id, index) to a score in [0, 1]. A chosen completion
-    passes every tier its task defines; a rejected one fails one, ended by itself (unless the settings allow truncated
-    ones), differs from every other rejected one of its task, and scores strictly less. DataError when no pair is left.
+    `judged` maps a task's id to its completions, `scores` (task id, index) to a score in [0, 1]; `same_tokens` says
+    whether two texts become the same tokens when trained on. Of every pair the chosen side scores strictly more, ended
+    by itself, and differs as text and as tokens; the rejected side ended by itself unless the settings allow truncated
+    ones. DataError, with the histogram of pass rates, when no pair is left.
     """
     pairs: list[Pair] = []
     fates: dict[tuple[str, int], str] = {}
     for task in tasks:
         rng = random.Random(f"{seed}/{task.id}/pairs")  # noqa: S311 - reproducible, not secret
-        passing, failing = _sort(judged[task.id], settings, fates)
-        if not passing or not failing:
-            reason = "no passing sample for the task" if failing else "no failing sample for the task"
-            fates.update({(task.id, row.index): reason for row in [*passing, *failing]})
-            continue
-        rng.shuffle(failing)
-        for rejected in failing[: settings.max_pairs_per_task]:
-            chosen = rng.choice(passing)
-            margin = scores[task.id, chosen.index] - scores[task.id, rejected.index]
-            if margin > 0:
-                pairs.append(
-                    Pair(task_id=task.id, chosen_index=chosen.index, rejected_index=rejected.index, margin=margin)
-                )
+        own = {row.index: scores[task.id, row.index] for row, _ in judged[task.id]}
+        candidates = Candidates(rows=_usable(judged[task.id], settings, fates), scores=own)
+        made = 0
+        for chosen, rejected in STRATEGIES[settings.strategy](candidates, rng):
+            if same_tokens(chosen.text, rejected.text):
+                fates[task.id, rejected.index] = SAME_TOKENS
+            elif made < settings.max_pairs_per_task:
+                margin = own[chosen.index] - own[rejected.index]
+                pairs.append(_pair(task, chosen, rejected, margin))
+                made += 1
+        if not made:
+            reason = _why_none(candidates)
+            for row, _ in candidates.rows:
+                fates.setdefault((task.id, row.index), reason)
     pairs = _cap_families(pairs, {task.id: task.family for task in tasks}, settings.max_pairs_per_family, seed)
     if not pairs:
         raise DataError(_why_empty(tasks, judged))
-    fates.update({(pair.task_id, pair.chosen_index): "chosen" for pair in pairs})
     fates.update({(pair.task_id, pair.rejected_index): "rejected" for pair in pairs})
+    fates.update({(pair.task_id, pair.chosen_index): "chosen" for pair in pairs})
     every = [(task.id, row.index) for task in tasks for row, _ in judged[task.id]]
-    return pairs, Counter(fates.get(sample, "beyond the caps on pairs") for sample in every)
+    return pairs, Counter(fates.get(sample, BEYOND_CAP) for sample in every)
 
 
-def _sort(
-    rows: Sequence[Judged], settings: PreferencesConfig, fates: dict[tuple[str, int], str]
-) -> tuple[list[Completion], list[Completion]]:
-    """The completions that may be chosen and those that may be rejected; the fate of the others is noted."""
-    passing: list[Completion] = []
-    failing: list[Completion] = []
+def _pair(task: Task, chosen: Completion, rejected: Completion, margin: float) -> Pair:
+    assert margin > 0
+    assert chosen.finish_reason == "stop"
+    assert chosen.text != rejected.text
+    return Pair(task_id=task.id, chosen_index=chosen.index, rejected_index=rejected.index, margin=margin)
+
+
+def _usable(rows: Sequence[Judged], settings: PreferencesConfig, fates: dict[tuple[str, int], str]) -> list[Judged]:
+    """The first of each text, without those cut off unless they may be rejected; the fate of the others is noted."""
+    usable: list[Judged] = []
     seen: set[str] = set()
     for row, verdict in rows:
         if row.finish_reason == "length" and not settings.allow_truncated_rejected:
-            fates[row.task_id, row.index] = "cut off by the token limit"
-        elif verdict.passed:
-            passing.append(row)
+            fates[row.task_id, row.index] = CUT_OFF
         elif row.text in seen:
-            fates[row.task_id, row.index] = "same text as another failing sample"
+            fates[row.task_id, row.index] = REPEATED
         else:
             seen.add(row.text)
-            failing.append(row)
-    return passing, failing
+            usable.append((row, verdict))
+    return usable
+
+
+def failure_success(candidates: Candidates, rng: random.Random) -> Iterator[Couple]:
+    """Each failure, in random order, with a random success."""
+    passing, failing = candidates.by_outcome(passed=True), candidates.by_outcome(passed=False)
+    rng.shuffle(failing)
+    for rejected in failing if passing else ():
+        yield rng.choice(passing), rejected
+
+
+def nearest_failure(candidates: Candidates, rng: random.Random) -> Iterator[Couple]:
+    """Successes and failures by edit distance, nearest first, each failure once. Ties fall by the seed."""
+    passing, failing = candidates.by_outcome(passed=True), candidates.by_outcome(passed=False)
+    rng.shuffle(failing)
+    couples = [(chosen, rejected) for rejected in failing for chosen in passing]
+    used: set[int] = set()
+    for chosen, rejected in sorted(couples, key=lambda couple: Levenshtein.distance(couple[0].text, couple[1].text)):
+        if rejected.index not in used:
+            used.add(rejected.index)
+            yield chosen, rejected
+
+
+def best_worst(candidates: Candidates, rng: random.Random) -> Iterator[Couple]:
+    """The best score with the worst, the next best with the next worst, while they differ. Ties fall by the seed."""
+    ranked = [row for row, _ in candidates.rows]
+    rng.shuffle(ranked)
+    ranked.sort(key=lambda row: candidates.scores[row.index], reverse=True)
+    for chosen, rejected in zip(ranked[: len(ranked) // 2], reversed(ranked), strict=False):
+        if candidates.scores[chosen.index] > candidates.scores[rejected.index]:
+            yield chosen, rejected
+
+
+STRATEGIES: dict[str, Callable[[Candidates, random.Random], Iterator[Couple]]] = {
+    "failure_success": failure_success,
+    "nearest_failure": nearest_failure,
+    "best_worst": best_worst,
+}
+
+
+def _why_none(candidates: Candidates) -> str:
+    outcomes = {verdict.passed for _, verdict in candidates.rows}
+    return ONE_KIND[outcomes.pop()] if len(outcomes) == 1 else TIED
 
 
 def _cap_families(pairs: list[Pair], family: Mapping[str, str], cap: int | None, seed: int) -> list[Pair]:
@@ -98,8 +170,8 @@ def pass_rates(tasks: Sequence[Task], judged: Mapping[str, Sequence[Judged]]) ->
 
 
 def pass_rate_histogram(rates: Sequence[float]) -> dict[str, int]:
-    """How many tasks never pass, pass sometimes (by quarter), and always pass."""
-    names = ("0", "(0, ¼]", "(¼, ½]", "(½, ¾]", "(¾, 1)", "1")
+    """How many tasks have none of their samples pass, up to a quarter, and so on, and all."""
+    names = ("0 %", "up to 25 %", "up to 50 %", "up to 75 %", "below 100 %", "100 %")
     counts = dict.fromkeys(names, 0)
     for rate in rates:
         place = 0 if rate == 0 else 5 if rate == 1 else 1 + sum(rate > edge for edge in (0.25, 0.5, 0.75))
@@ -109,7 +181,8 @@ def pass_rate_histogram(rates: Sequence[float]) -> dict[str, int]:
 
 def _why_empty(tasks: Sequence[Task], judged: Mapping[str, Sequence[Judged]]) -> str:
     rates = pass_rates(tasks, judged)
-    shown = ", ".join(f"{name}: {count}" for name, count in pass_rate_histogram(rates).items())
+    histogram = pass_rate_histogram(rates).items()
+    shown = ", ".join(f"{count} of {len(rates)} at {name}" for name, count in histogram if count)
     if rates and max(rates) == 0:
         finding = "every sample failed"
         remedy = "raise sampling.worked_examples or sampling.max_new_tokens, or use easier tasks"
@@ -118,4 +191,4 @@ def _why_empty(tasks: Sequence[Task], judged: Mapping[str, Sequence[Judged]]) ->
     else:
         finding = "no task has both a passing and a failing sample"
         remedy = "raise sampling.samples_per_task"
-    return f"no pair can be built: {finding}; tasks by pass rate: {shown}; {remedy}"
+    return f"no pair can be built: {finding}; tasks by share of passing samples: {shown}; {remedy}"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pipelines.config import PreferencesConfig
 from pipelines.errors import DataError
 from pipelines.preferences import build_pairs
-from pipelines.preferences.pairing import pass_rate_histogram
+from pipelines.preferences.pairing import STRATEGIES, pass_rate_histogram
 from pipelines.records import Completion, Task, Verdict
 
 SAMPLE = st.tuples(st.sampled_from("abcdefg"), st.sampled_from(["pass", "fail", "cut"]))
@@ -43,11 +43,16 @@ def pair(samples_by_task: dict[str, list[tuple[str, str]]], **settings):
     return pairs, fates, {(row.task_id, row.index): (row, verdict) for rows in judged.values() for row, verdict in rows}
 
 
-@given(st.dictionaries(st.sampled_from(["x1", "x2", "y1"]), st.lists(SAMPLE, min_size=1, max_size=12), min_size=1))
-def test_pairs_keep_their_invariants_and_no_sample_goes_uncounted(samples_by_task: dict[str, list[tuple[str, str]]]):
+@given(
+    st.dictionaries(st.sampled_from(["x1", "x2", "y1"]), st.lists(SAMPLE, min_size=1, max_size=12), min_size=1),
+    st.sampled_from(list(STRATEGIES)),
+)
+def test_pairs_keep_their_invariants_and_no_sample_goes_uncounted(
+    samples_by_task: dict[str, list[tuple[str, str]]], strategy: str
+):
     total = sum(len(samples) for samples in samples_by_task.values())
     try:
-        pairs, fates, rows = pair(samples_by_task, max_pairs_per_task=2, max_pairs_per_family=3)
+        pairs, fates, rows = pair(samples_by_task, strategy=strategy, max_pairs_per_task=2, max_pairs_per_family=3)
     except DataError:
         kinds = [{kind for _, kind in samples} for samples in samples_by_task.values()]
         assert not any({"pass", "fail"} <= kind for kind in kinds)
@@ -76,21 +81,46 @@ def test_a_truncated_failure_may_be_rejected_only_when_allowed():
 def test_the_same_failing_text_is_used_once():
     pairs, fates, _ = pair({"x": [("a", "pass"), ("b", "fail"), ("b", "fail")]})
     assert len(pairs) == 1
-    assert fates["same text as another failing sample"] == 1
+    assert fates["same text as another sample of the task"] == 1
 
 
-@pytest.mark.parametrize(("kind", "finding"), [("pass", "every sample passed"), ("fail", "every sample failed")])
+@pytest.mark.parametrize(
+    ("kind", "finding"),
+    [("pass", "every sample passed; .* 1 of 1 at 100 %"), ("fail", "every sample failed; .* 1 of 1 at 0 %")],
+)
 def test_an_empty_pair_set_says_why_with_the_histogram(kind: str, finding: str):
-    with pytest.raises(DataError, match=rf"{finding}; tasks by pass rate: .*1; "):
+    with pytest.raises(DataError, match=finding):
         pair({"x": [("a", kind), ("b", kind)]})
 
 
 def test_the_histogram_counts_every_task_once():
-    assert pass_rate_histogram([0, 0.1, 0.25, 0.5, 0.6, 0.99, 1]) == {
-        "0": 1,
-        "(0, ¼]": 2,
-        "(¼, ½]": 1,
-        "(½, ¾]": 1,
-        "(¾, 1)": 1,
-        "1": 1,
-    }
+    assert list(pass_rate_histogram([0.0, 0.1, 0.25, 0.5, 0.6, 0.99, 1.0]).values()) == [1, 2, 1, 1, 1, 1]
+
+
+def texts(made, rows) -> list[tuple[str, str]]:
+    return [
+        (rows[pair.task_id, pair.chosen_index][0].text, rows[pair.task_id, pair.rejected_index][0].text)
+        for pair in made
+    ]
+
+
+def test_the_nearest_failure_comes_first():
+    samples = {"x": [("abcd", "pass"), ("zzzz", "fail"), ("abcx", "fail")]}
+    pairs, _, rows = pair(samples, strategy="nearest_failure", max_pairs_per_task=1)
+    assert texts(pairs, rows) == [("abcd pass", "abcx fail")]
+
+
+def test_the_best_meets_the_worst():
+    samples = {"x": [("a", "pass"), ("b", "fail")]}
+    pairs, _, rows = pair(samples, strategy="best_worst")
+    assert texts(pairs, rows) == [("a pass", "b fail")]
+
+
+def test_sides_that_become_the_same_tokens_are_no_pair():
+    judged = {"x": judged_of("x", [("a", "pass"), ("b", "fail"), ("c", "fail")])}
+    scores = {("x", 0): 1.0, ("x", 1): 0.0, ("x", 2): 0.0}
+    pairs, fates = build_pairs(
+        [task_of("x")], judged, scores, PreferencesConfig(), 0, same_tokens=lambda _, other: other.startswith("b")
+    )
+    assert [pair.rejected_index for pair in pairs] == [2]
+    assert fates["same tokens as the other side after the chat template"] == 1

@@ -78,7 +78,7 @@ def test_samples_that_all_fail_say_so_with_the_histogram(do, complaint, argument
     file.write_text("".join(json.dumps({**row, "text": "no", "finish_reason": "stop"}) + "\n" for row in rows))
     do(arguments, "judge_completions")
     line = complaint("build_preferences", arguments)
-    assert "every sample failed; tasks by pass rate: 0: 4" in line
+    assert "every sample failed; tasks by share of passing samples: 4 of 4 at 0 %" in line
     assert not (planted / "dataset").exists()
 
 

@@ -1,0 +1,36 @@
+"""The validator: strict JSON, JSON Schema, verdicts tier by tier, scores. Pure Python values in and out, no torch.
+
+    parse_json(document)                    the value of an RFC 8259 document, or JSONRejected
+    judge(completion, task, finish_reason)  -> Verdict; never raises for a completion
+    score(verdict, scoring)                 -> float in [0, 1], lexicographic in the tiers
+    json_reward(prompts, completions, ...)  TRL's reward signature
+    check_task(schema, target)              DataError when no completion could meet them
+    compile_schema(schema)                  DataError when it is no JSON Schema
+
+Does not sample, store or pair completions.
+"""
+
+from pipelines.rewards.parsing import parse_json
+from pipelines.rewards.rejection import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, REASONS, JSONRejected
+from pipelines.rewards.reward import json_reward
+from pipelines.rewards.schemas import CompiledSchema, compile_schema
+from pipelines.rewards.scoring import DEFAULT_SCORING, Scoring, score
+from pipelines.rewards.verdicts import TIER_REASONS, check_task, judge
+
+__all__ = [
+    "DEFAULT_SCORING",
+    "MAX_BYTES",
+    "MAX_DEPTH",
+    "MAX_DIGITS",
+    "REASONS",
+    "TIER_REASONS",
+    "CompiledSchema",
+    "JSONRejected",
+    "Scoring",
+    "check_task",
+    "compile_schema",
+    "json_reward",
+    "judge",
+    "parse_json",
+    "score",
+]
