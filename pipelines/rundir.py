@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 
-from pipelines.config import Config, config_to_dict
+from pipelines.config import Config, config_to_dict, load_config
 from pipelines.errors import RunError
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "jsonschema-rs", "orjson")
@@ -113,7 +113,8 @@ class RunDir:
         return run
 
     def _refuse_other(self, resolved: dict[str, Any]) -> None:
-        stored = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
+        # Read as a config: a key that a newer version added has its default in an older run.
+        stored = config_to_dict(load_config(self.config_file))
         differing = _first_difference(stored, resolved, "")
         if differing:
             raise RunError(
