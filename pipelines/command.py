@@ -73,6 +73,8 @@ def guarded(body: Callable[[], int]) -> int:
     """Run `body`; the user's mistakes and the machine's limits become one line on stderr."""
     # Set before any library reads it: nothing is sent anywhere unless the user's environment says so.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")
     try:
         return body()
     except PipelineError as error:

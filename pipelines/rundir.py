@@ -158,6 +158,11 @@ class RunDir:
         return self.root / "dataset"
 
     @property
+    def labels(self) -> Path:
+        """One file of labels per labeler, and how well they agree."""
+        return self.root / "labels"
+
+    @property
     def adapter(self) -> Path:
         """The trained adapter (or the whole model when all weights are trained)."""
         return self.root / "adapter"

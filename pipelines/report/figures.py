@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from pipelines.attention.figures import render
 
 BEFORE, AFTER = "#7d7c78", "#00528a"
+MEASURE_NAMES = {"valid": "valid JSON", "schema_valid": "valid under the schema", "exact": "exactly right"}
 PROMPTINGS = {"bare": "bare prompt", "worked_examples": "with worked examples"}
 
 
@@ -33,6 +34,7 @@ def draw_rates(metrics: dict[str, Any], measure: str = "exact") -> dict[str, byt
         panel.set_axisbelow(True)
         panel.spines[["top", "right", "left"]].set_visible(False)
         panel.tick_params(length=0)
+        panel.set_xlabel(f"completions that are {MEASURE_NAMES[measure]}")
     labels = [name if name == "overall" or name in trained else f"{name} (never trained on)" for name in rows]
     panels[0].set_yticks(range(len(rows)), labels)
     panels[0].invert_yaxis()

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from datasets import Dataset, load_dataset
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PrinterCallback
 from trl import DPOTrainer
 
 from pipelines.config import Config
@@ -24,6 +24,9 @@ from pipelines.errors import ConfigError, DataError
 from pipelines.models import load_model
 from pipelines.rundir import RunDir, new_folder, write_json
 from pipelines.training.arguments import dpo_arguments, lora_arguments
+from pipelines.training.prefix_sharing import supports_prefix_sharing
+from pipelines.training.progress import ProgressLine
+from pipelines.training.trainer import PrefixSharingDPOTrainer
 
 _NOT_FOR_ADAPTER = ("training_args.bin",)
 """What Trainer saves beside the weights: a pickle, which nobody should have to load."""
@@ -37,7 +40,16 @@ def train_dpo(config: Config, run: RunDir) -> dict[str, Any]:
     refuse_strangers(state)
     pairs = load_pairs(run)
     model, tokenizer = load_model(config.model, to_device=False)
-    trainer = DPOTrainer(model=model, args=arguments, train_dataset=pairs, processing_class=tokenizer, peft_config=lora)
+    shares = config.training.prefix_sharing and supports_prefix_sharing(model)
+    trainer = (PrefixSharingDPOTrainer if shares else DPOTrainer)(
+        model=model,
+        args=arguments,
+        train_dataset=pairs,
+        processing_class=tokenizer,
+        peft_config=lora,
+        callbacks=[ProgressLine()],
+    )
+    trainer.remove_callback(PrinterCallback)
     started = time.monotonic()
     before = _snapshot(trainer.model)
     result = trainer.train()
@@ -56,6 +68,7 @@ def train_dpo(config: Config, run: RunDir) -> dict[str, Any]:
         "pairs": len(pairs),
         "steps": result.global_step,
         "processes": state.num_processes,
+        "prefix_sharing": shares,
         "training_seconds": round(seconds, 1),
         "seconds_per_step": round(seconds / max(1, result.global_step), 2),
         "trainable_parameters": sum(value.numel() for value in trainer.model.parameters() if value.requires_grad),

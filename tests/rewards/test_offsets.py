@@ -227,7 +227,7 @@ def could_continue(document: bytes) -> bool:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_a_long_document_is_judged_as_from_its_first_character(seed):
-    random_source = random.Random(seed)  # noqa: S311 - a seeded test
+    random_source = random.Random(seed)
     text = json.dumps(nested(random_source, 6), indent=random_source.choice([None, 1]))
     while len(text) < 3000:
         text = json.dumps([json.loads(text), nested(random_source, 6)], ensure_ascii=False)
@@ -248,7 +248,7 @@ def nested(random_source: random.Random, depth: int) -> object:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_the_automaton_reaches_the_same_fault_from_any_place_it_may_start_at(seed):
-    random_source = random.Random(seed)  # noqa: S311 - a seeded test
+    random_source = random.Random(seed)
     text = json.dumps(nested(random_source, 6)) + "x"
     for position in range(len(text)):
         with pytest.raises(JSONRejected, match=f"^trailing_text at offset {len(text) - 1}$"):

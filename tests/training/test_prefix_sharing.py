@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from datasets import Dataset
+from hypothesis import given
+from hypothesis import strategies as st
+from peft import LoraConfig
+from trl import DPOConfig, DPOTrainer
+from trl.trainer.dpo_trainer import DataCollatorForPreference
+from trl.trainer.utils import add_fused_lm_head
+
+from pipelines.models import load_model
+from pipelines.training.prefix_sharing import find_pairs, lay_out, pack, share_prefixes, supports_prefix_sharing
+from pipelines.training.trainer import PrefixSharingDPOTrainer
+
+FIELDS = ("log_probs", "entropy", "mean_logits", "is_top1")
+
+
+def batch_of(tokenizer, pairs: int = 5, seed: int = 0) -> dict[str, torch.Tensor]:
+    rng = random.Random(seed)
+
+    def tokens(least: int, most: int) -> list[int]:
+        return [rng.randrange(3, len(tokenizer)) for _ in range(rng.randint(least, most))]
+
+    examples = [
+        {"prompt_ids": tokens(1, 30), "chosen_ids": tokens(1, 25), "rejected_ids": tokens(1, 25)} for _ in range(pairs)
+    ]
+    return DataCollatorForPreference(pad_token_id=tokenizer.pad_token_id, max_length=512)(examples)
+
+
+def labels_of(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    return batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
+
+
+def fused(model, batch: dict[str, torch.Tensor]):
+    return model(
+        input_ids=batch["input_ids"],
+        attention_mask=batch["attention_mask"],
+        labels=labels_of(batch),
+        fused_lm_head=True,
+        use_cache=False,
+    )
+
+
+@given(st.lists(st.integers(min_value=1, max_value=300), min_size=1, max_size=40))
+def test_every_pair_has_one_place_in_a_row_that_fits(lengths: list[int]):
+    rows, width = pack(lengths)
+    assert sorted(pair for row in rows for pair in row) == list(range(len(lengths)))
+    assert all(sum(lengths[pair] for pair in row) <= width for row in rows)
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+@pytest.mark.parametrize("seed", range(4))
+def test_every_value_and_gradient_equals_that_of_the_plain_batch(tiny_folder: Path, implementation: str, seed: int):
+    model, tokenizer = load_model(str(tiny_folder))
+    model.set_attn_implementation(implementation)
+    add_fused_lm_head(model, outputs=FIELDS)
+    batch = batch_of(tokenizer, seed=seed)
+
+    def run() -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
+        model.zero_grad()
+        output = fused(model, batch)
+        output.log_probs.sum().backward()
+        return {name: getattr(output, name) for name in FIELDS}, [value.grad.clone() for value in model.parameters()]
+
+    plain, plain_gradients = run()
+    share_prefixes(model)
+    shared, shared_gradients = run()
+    for name in FIELDS:
+        torch.testing.assert_close(shared[name].float(), plain[name].float(), rtol=1e-4, atol=1e-5)
+    for one, other in zip(shared_gradients, plain_gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_one_branch_does_not_see_the_other(tiny_folder: Path):
+    model, tokenizer = load_model(str(tiny_folder))
+    add_fused_lm_head(model, outputs=FIELDS)
+    share_prefixes(model)
+    batch = batch_of(tokenizer, pairs=3)
+    before = fused(model, batch).log_probs
+    chosen = batch["completion_mask"].bool()
+    chosen[3:] = False
+    batch["input_ids"] = torch.where(chosen, (batch["input_ids"] - 3 + 7) % 200 + 3, batch["input_ids"])
+    after = fused(model, batch).log_probs
+    assert torch.equal(before[3:], after[3:])
+    assert not torch.equal(before[:3], after[:3])
+
+
+def test_a_layout_is_shorter_than_the_plain_batch(tiny):
+    _, tokenizer = tiny
+    batch = batch_of(tokenizer, pairs=8)
+    pairs = find_pairs(batch["input_ids"], batch["attention_mask"], labels_of(batch))
+    assert lay_out(batch["input_ids"], pairs).input_ids.numel() < batch["input_ids"].numel()
+
+
+def test_rows_that_share_no_prompt_are_not_pairs(tiny):
+    _, tokenizer = tiny
+    batch = batch_of(tokenizer)
+    batch["input_ids"][0, 0] += 1
+    assert find_pairs(batch["input_ids"], batch["attention_mask"], labels_of(batch)) is None
+
+
+def test_sliding_windows_are_left_to_trl():
+    from transformers import Gemma3TextConfig
+    from transformers.models.gemma3.modeling_gemma3 import Gemma3ForCausalLM
+
+    config = Gemma3TextConfig(
+        vocab_size=32, hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8, sliding_window=4, layer_types=["sliding_attention", "full_attention"],
+    )  # fmt: skip
+    assert not supports_prefix_sharing(Gemma3ForCausalLM(config))
+
+
+def preference_rows(count: int) -> Dataset:
+    rng = random.Random(1)
+
+    def answer() -> list[dict[str, str]]:
+        return [{"role": "assistant", "content": str([rng.randrange(9) for _ in range(rng.randint(1, 5))])}]
+
+    rows = [
+        {"prompt": [{"role": "user", "content": f"ask {index}"}], "chosen": answer(), "rejected": answer()}
+        for index in range(count)
+    ]
+    return Dataset.from_list(rows)
+
+
+def train(trainer_class: type, folder: Path, source: Path, *, lora: bool, **settings) -> DPOTrainer:
+    model, tokenizer = load_model(str(source))
+    values = {"per_device_train_batch_size": 4, "max_steps": 20, "learning_rate": 1e-3, **settings}
+    arguments = DPOConfig(
+        output_dir=str(folder), use_cpu=True, bf16=False, report_to="none", logging_steps=1, save_strategy="no",
+        gradient_checkpointing=False, disable_tqdm=True, **values,
+    )  # fmt: skip
+    trainer = trainer_class(
+        model=model,
+        args=arguments,
+        train_dataset=preference_rows(40),
+        processing_class=tokenizer,
+        peft_config=LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM") if lora else None,
+    )
+    trainer.train()
+    return trainer
+
+
+def assert_same_course(one: DPOTrainer, other: DPOTrainer, relative: float = 1e-4) -> None:
+    """Per-step loss, rewards, margins and gradient norm, and the weights at the end."""
+    for mine, theirs in zip(one.state.log_history[:-1], other.state.log_history[:-1], strict=True):
+        for name in ("loss", "grad_norm", "rewards/chosen", "rewards/rejected", "rewards/margins", "logps/chosen"):
+            assert mine[name] == pytest.approx(theirs[name], rel=relative, abs=2e-5), (mine["step"], name)
+    weights = dict(other.model.named_parameters())
+    for name, value in one.model.named_parameters():
+        torch.testing.assert_close(value, weights[name], rtol=relative, atol=1e-4)
+
+
+@pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
+@pytest.mark.parametrize("loss", [["sigmoid"], ["ipo"], ["sigmoid", "sft"], ["apo_zero"]], ids="-".join)
+def test_twenty_steps_equal_those_of_trls_own_trainer(tiny_folder: Path, tmp_path: Path, loss: list[str], lora: bool):
+    ours = train(PrefixSharingDPOTrainer, tmp_path / "ours", tiny_folder, lora=lora, loss_type=loss)
+    theirs = train(DPOTrainer, tmp_path / "theirs", tiny_folder, lora=lora, loss_type=loss)
+    assert_same_course(ours, theirs)
+
+
+def test_a_reference_computed_beforehand_gives_the_same_course(tiny_folder: Path, tmp_path: Path):
+    ours = train(PrefixSharingDPOTrainer, tmp_path / "a", tiny_folder, lora=True, precompute_ref_log_probs=True)
+    theirs = train(PrefixSharingDPOTrainer, tmp_path / "b", tiny_folder, lora=True, loss_type=["sigmoid"])
+    assert_same_course(ours, theirs)
+
+
+def test_one_pair_accumulated_eight_times_equals_eight_at_once(tiny_folder: Path, tmp_path: Path):
+    ones = train(
+        PrefixSharingDPOTrainer, tmp_path / "1", tiny_folder, lora=True, per_device_train_batch_size=1,
+        gradient_accumulation_steps=8, max_steps=5,
+    )  # fmt: skip
+    eight = train(
+        PrefixSharingDPOTrainer, tmp_path / "8", tiny_folder, lora=True, per_device_train_batch_size=8, max_steps=5
+    )
+    assert_same_course(ones, eight)
