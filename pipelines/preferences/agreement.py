@@ -53,7 +53,7 @@ def cohen_kappa(counts: Sequence[Sequence[int]]) -> Kappa:
     """Kappa of a square table: `counts[i][j]` comparisons got category i from one labeler and j from the other.
 
     kappa = (p_o - p_e) / (1 - p_e) (Cohen 1960, Educ. Psychol. Meas. 20:37, eq. 1). The standard error is the one for
-    kappa ≠ 0 of Fleiss, Cohen & Everitt 1969, Psychol. Bull. 72:323, eq. 13, as A + B - C in Fleiss, Levin & Paik 2003,
+    kappa ≠ 0 of Fleiss, Cohen & Everitt 1969, Psychol. Bull. 72:323, as A + B - C in Fleiss, Levin & Paik 2003,
     Statistical Methods for Rates and Proportions, eq. 18.13.
     """
     total = sum(map(sum, counts))

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from datasets import Dataset, load_dataset
-from transformers import PreTrainedModel, PrinterCallback
+from torch import nn
+from transformers import PrinterCallback
 from trl import DPOTrainer
 
 from pipelines.config import Config
@@ -101,13 +102,13 @@ def refuse_strangers(state: PartialState) -> None:
         )
 
 
-def _snapshot(model: PreTrainedModel) -> tuple[dict[str, torch.Tensor], str]:
+def _snapshot(model: nn.Module) -> tuple[dict[str, torch.Tensor], str]:
     """Copies of the trainable parameters, and a hash of the frozen ones."""
     trainable = {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
     return trainable, _frozen_hash(model)
 
 
-def _frozen_hash(model: PreTrainedModel) -> str:
+def _frozen_hash(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, value in model.named_parameters():
         if not value.requires_grad:
@@ -117,7 +118,7 @@ def _frozen_hash(model: PreTrainedModel) -> str:
 
 
 def _compare(
-    before: tuple[dict[str, torch.Tensor], str], model: PreTrainedModel, *, is_sharded: bool
+    before: tuple[dict[str, torch.Tensor], str], model: nn.Module, *, is_sharded: bool
 ) -> dict[str, Any]:
     """What moved and what did not. Shards of a distributed model cannot be compared here and say so with None."""
     if is_sharded:

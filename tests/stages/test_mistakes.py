@@ -57,7 +57,7 @@ def test_a_stage_before_its_time_names_the_script_to_run(complaint, name: str, n
         ("training.dpo.learning_rat=1", "unknown key 'learning_rat' in training.dpo (DPOConfig); did you mean"),
         ("training.dpo.learning_rate='1e-4'", "must be a number, got the text '1e-4'"),
         ("training.dpo.output_dir=x", "is decided by the run"),
-        ("training.dpo.loss_type=[nonsense]", "nonsense"),
+        ("training.dpo.lr_scheduler_type=nonsense", "nonsense is not a valid SchedulerType"),
         ("training.lora.rank=4", "unknown key 'rank' in training.lora (LoraConfig); did you mean"),
     ],
 )
@@ -112,12 +112,3 @@ def test_an_unwritable_run_folder_is_one_line(complaint, config_file: Path):
     """/proc takes no new folders, not even root's."""
     line = complaint("build_tasks", ["--config", str(config_file), "--run", "/proc/run"])
     assert "cannot be written" in line
-
-
-def test_processes_that_do_not_know_of_each_other_are_refused(
-    do, complaint, arguments: list[str], planted: Path, monkeypatch
-):
-    do(arguments, "judge_completions")
-    do(arguments, "build_preferences")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "2 processes were launched but each is alone" in complaint("train_dpo", arguments)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import math
 import re
 import time
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.config import ModelConfig
 from pipelines.errors import ConfigError, ModelError
@@ -128,7 +129,7 @@ def _defused(text: str, special: re.Pattern[str]) -> str:
 
 
 class LocalJudge:
-    """A model in this process: the policy itself or any other. One forward pass per batch, both orders in it."""
+    """A model in this process: the policy itself or any other. A batch holds both orders."""
 
     def __init__(
         self,
@@ -146,8 +147,7 @@ class LocalJudge:
         self.by: dict[str, Any] = {**(identity or {}), **dataclasses.asdict(self.thresholds)}
         self._model, self._tokenizer, self._batch_size = model, tokenizer, batch_size
         self._letters = answer_tokens(tokenizer)
-        tokens = sorted((str(token) for token in tokenizer.added_tokens_decoder.values()), key=len, reverse=True)
-        self._special = re.compile("|".join(map(re.escape, tokens)) or r"(?!)")
+        self._special = special_tokens(tokenizer)
 
     def decide(self, comparisons: Sequence[Comparison]) -> Iterator[Decision]:
         """One decision per comparison, in order; abstains from what does not fit the model's context."""
@@ -172,21 +172,31 @@ class LocalJudge:
 
     @torch.inference_mode()
     def _read(self, prompts: Sequence[tuple[int, ...]]) -> list[Reading]:
-        """A reading per prompt. The caller sorts them, so that swapping two answers computes the very same batch."""
+        """A reading per prompt. They come sorted, so that swapping two answers computes the very same batch."""
         if not prompts:
             return []
+        device, cache = self._model.device, DynamicCache(config=self._model.config)
+        # What the first and the last share, all share, because they are sorted.
+        ends = zip(prompts[0][:-1], prompts[-1][:-1], strict=False)
+        common = sum(1 for _ in itertools.takewhile(lambda two: two[0] == two[1], ends))
+        if common:  # the instruction, computed once
+            start = torch.tensor([prompts[0][:common]], device=device)
+            self._model(input_ids=start, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            cache.batch_repeat_interleave(len(prompts))
         width = max(map(len, prompts))
         ids = torch.full((len(prompts), width), int(self._tokenizer.pad_token_id or 0))
         mask = torch.zeros_like(ids)
+        mask[:, :common] = 1
         for row, prompt in enumerate(prompts):
-            ids[row, width - len(prompt) :] = torch.tensor(prompt)
-            mask[row, width - len(prompt) :] = 1
-        device = self._model.device
+            own = prompt[common:]
+            ids[row, width - len(own) :] = torch.tensor(own)
+            mask[row, width - len(own) :] = 1
         output = self._model(
-            input_ids=ids.to(device),
+            input_ids=ids[:, common:].to(device),
             attention_mask=mask.to(device),
-            position_ids=(mask.cumsum(-1) - 1).clamp(min=0).to(device),
-            use_cache=False,
+            position_ids=(mask.cumsum(-1) - 1).clamp(min=0)[:, common:].to(device),
+            past_key_values=cache,
+            use_cache=True,
             logits_to_keep=1,
         )
         letters = output.logits[:, -1].float().softmax(-1)[:, list(self._letters)].double().tolist()
@@ -206,6 +216,12 @@ def load_judge(config: ModelConfig, adapter: Path, which: str, *, name: str, thr
     else:
         model, tokenizer = load_model(config)
     return LocalJudge(model, tokenizer, name=name, identity=identity, thresholds=thresholds)
+
+
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
+    """Finds every text that this tokenizer reads as one of its own added tokens."""
+    tokens = sorted((str(token) for token in tokenizer.added_tokens_decoder.values()), key=len, reverse=True)
+    return re.compile("|".join(re.escape(token) for token in tokens if token.strip()) or r"(?!)")
 
 
 def answer_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:

@@ -125,7 +125,7 @@ class ServerJudge:
                 f"{self._shown_url}: the server gives no log-probabilities (`top_logprobs`); "
                 "use one that does, e.g. vLLM or llama.cpp's llama-server"
             )
-        a, b = (sum(probability for token, probability in found if token == answer) for answer in ANSWERS)
+        a, b = (math.fsum(probability for token, probability in found if token == answer) for answer in ANSWERS)
         return Reading(a=a, b=b)
 
 

@@ -10,6 +10,7 @@ import os
 import termios
 import tty
 import unicodedata
+from io import TextIOBase
 from typing import TextIO
 
 _END_OF_INPUT = "\x04"
@@ -20,7 +21,7 @@ _HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 class Terminal:
     """Where a person sits, or a file that stands in for one."""
 
-    def __init__(self, source: TextIO, sink: TextIO) -> None:
+    def __init__(self, source: TextIO | TextIOBase, sink: TextIO | TextIOBase) -> None:
         self._source, self._sink = source, sink
 
     def write(self, text: str) -> None:
