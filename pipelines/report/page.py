@@ -29,6 +29,7 @@ from pipelines.tasks.splits import handout_task
 
 _SHOWN_PAIRS = 6
 _SHOWN_COMPLETIONS = 8
+_ENDING_STEPS = 5
 
 
 def render_report(config: Config, run: RunDir) -> dict[str, Any]:
@@ -140,7 +141,14 @@ def _update(run: RunDir) -> dict[str, Any] | None:
     log = json.loads(path.read_text(encoding="utf-8"))
     steps = [entry for entry in log if "loss" in entry]
     stage = run.manifest().get("stages", {}).get("train", {})
-    return {"figure": _figure(run, "training", draw_curves(log)), "first": steps[0], "last": steps[-1], "facts": stage}
+    ending = steps[-_ENDING_STEPS:]
+    return {
+        "figure": _figure(run, "training", draw_curves(log)),
+        "first_margin": steps[0]["rewards/margins"],
+        "ending_steps": len(ending),
+        "ending_margin": sum(entry["rewards/margins"] for entry in ending) / len(ending),
+        "facts": stage,
+    }
 
 
 def _behaviour(config: Config, run: RunDir) -> dict[str, Any] | None:

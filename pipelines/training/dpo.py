@@ -117,9 +117,7 @@ def _frozen_hash(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _compare(
-    before: tuple[dict[str, torch.Tensor], str], model: nn.Module, *, is_sharded: bool
-) -> dict[str, Any]:
+def _compare(before: tuple[dict[str, torch.Tensor], str], model: nn.Module, *, is_sharded: bool) -> dict[str, Any]:
     """What moved and what did not. Shards of a distributed model cannot be compared here and say so with None."""
     if is_sharded:
         return {"base_unchanged": None, "parameters_moved": None}
