@@ -140,6 +140,8 @@ class TrainingConfig:
     """Worked examples in the prompt that is trained on; 0 teaches the bare prompt."""
     accelerate: str = "auto"
     """The launcher's config: a name in configs/accelerate (`cpu`, `single_gpu`, …), a file, or `auto`."""
+    dataset: str | None = None
+    """A folder with a `pairs` config to train on; null is the run's own dataset."""
     prefix_sharing: bool = True
     """Compute each pair's prompt once, where the model allows it; false is TRL's trainer as it comes."""
     dpo: dict[str, Any] = dataclasses.field(default_factory=dict)

@@ -2,7 +2,8 @@
 
     python scripts/build_preferences.py --config configs/default.yaml
 
-Reads samples/; writes dataset/ (configs pairs, samples and kto). Needs no model.
+Reads samples/; writes dataset/ (configs pairs, samples and kto). Needs the tokenizer, not the model. With --push-to-hub
+the dataset, once it is saved here, also goes to the Hub; text that people wrote into its card there stays.
 """
 
 from __future__ import annotations
@@ -11,20 +12,28 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.command import main_of
+from pipelines.command import build_parser, run_stage
 from pipelines.config import Config
 from pipelines.rundir import RunDir
 from pipelines.stages import PAIR
 
 
-def work(config: Config, run: RunDir) -> dict[str, Any]:
-    from pipelines.preferences.dataset import build_dataset
-
-    return build_dataset(config, run)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    return main_of(PAIR, work, __doc__ or "", argv)
+    parser = build_parser(__doc__ or "")
+    parser.add_argument("--push-to-hub", metavar="REPO", help="also upload the dataset to this Hub repository")
+    arguments = parser.parse_args(argv)
+
+    def work(config: Config, run: RunDir) -> dict[str, Any]:
+        from pipelines.preferences.dataset import build_dataset
+
+        facts = build_dataset(config, run)
+        if arguments.push_to_hub:
+            from pipelines.preferences.publishing import push_dataset
+
+            facts["pushed_to"] = push_dataset(run.dataset, arguments.push_to_hub)
+        return facts
+
+    return run_stage(PAIR, work, arguments)
 
 
 if __name__ == "__main__":

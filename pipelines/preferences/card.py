@@ -12,6 +12,8 @@ from pipelines.preferences.tables import Preferences
 from pipelines.records import Pair, Task
 
 CONFIGS = ("pairs", "samples", "kto")
+GENERATED_BEGIN = "<!-- generated: what stands between these lines is replaced when the dataset is pushed again -->"
+GENERATED_END = "<!-- end of the generated part -->"
 _EXAMPLE_CHARACTERS = 200
 
 
@@ -56,7 +58,7 @@ def render_card(preferences: Preferences, model: dict[str, Any], counts: dict[st
         "## An example\n\n" + _example(pairs[0], tasks, judged),
         "## Licence\n\nApache-2.0, as the bundled policy's. Another policy's completions are under its own terms.",
     ]
-    return _front_matter(counts) + "\n\n".join(sections) + "\n"
+    return _front_matter(counts) + "\n\n".join([GENERATED_BEGIN, *sections, GENERATED_END]) + "\n"
 
 
 def _front_matter(counts: dict[str, dict[str, int]]) -> str:

@@ -131,8 +131,10 @@ FAMILIES: dict[str, Callable[[random.Random], Draft]] = {
 
 
 def _interval(rng: random.Random) -> tuple[int, int]:
-    first = rng.randint(1, 20)
-    return first, first + rng.randint(2, 6)
+    """First and last of three to seven whole numbers from 1 to 20."""
+    length = rng.randint(3, 7)
+    first = rng.randint(1, 21 - length)
+    return first, first + length - 1
 
 
 def _list_of(kind: str) -> dict[str, Any]:

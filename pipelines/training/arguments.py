@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,10 @@ def _is_number(text: str) -> bool:
 
 def _construct(kind: Any, values: dict[str, Any], where: str) -> Any:
     try:
-        return kind(**values)
+        with warnings.catch_warnings():
+            # TRL 1.16 still sets a name that transformers 5.23 has renamed; nothing a user could mend.
+            warnings.filterwarnings("ignore", message="`gradient_checkpointing`", category=FutureWarning)
+            return kind(**values)
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError(
             f"{where}: {str(error).splitlines()[0]}; mend the section ({kind.__name__} refused it)"

@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ def train_dpo(config: Config, run: RunDir) -> dict[str, Any]:
     lora = lora_arguments(config.training)
     state = PartialState()
     refuse_strangers(state)
-    pairs = load_pairs(run)
+    pairs = load_pairs(config, run)
     model, tokenizer = load_model(config.model, to_device=False)
     shares = config.training.prefix_sharing and supports_prefix_sharing(model)
     trainer = (PrefixSharingDPOTrainer if shares else DPOTrainer)(
@@ -77,18 +78,20 @@ def train_dpo(config: Config, run: RunDir) -> dict[str, Any]:
     }
 
 
-def load_pairs(run: RunDir) -> Dataset:
-    """The training pairs of the run's dataset; DataError when they are missing or not pairs."""
-    run.require(run.dataset, "build_preferences.py")
+def load_pairs(config: Config, run: RunDir) -> Dataset:
+    """The training pairs of the run's dataset, or of the one the config names; DataError when they are no pairs."""
+    own = config.training.dataset is None
+    folder = run.require(run.dataset, "build_preferences.py") if own else Path(str(config.training.dataset))
+    advice = "run scripts/build_preferences.py again" if own else "name a folder whose card has a config `pairs`"
+    if not folder.is_dir():
+        raise DataError(f"training.dataset must be a folder, got {str(folder)!r}; {advice}")
     try:
-        pairs = load_dataset(str(run.dataset), "pairs", split="train", cache_dir=str(run.training / "cache"))
+        pairs = load_dataset(str(folder), "pairs", split="train", cache_dir=str(run.training / "cache"))
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"{run.dataset}: no pairs can be loaded ({error}); run scripts/build_preferences.py again"
-        ) from error
+        raise DataError(f"{folder}: no pairs can be loaded ({error}); {advice}") from error
     for column in ("prompt", "chosen", "rejected"):
         if column not in pairs.column_names:
-            raise DataError(f"{run.dataset}: pairs have no column {column!r}; they need prompt, chosen and rejected")
+            raise DataError(f"{folder}: pairs have no column {column!r}; they need prompt, chosen and rejected")
     return pairs.select_columns(["prompt", "chosen", "rejected"])
 
 
