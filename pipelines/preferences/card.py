@@ -17,10 +17,10 @@ GENERATED_END = "<!-- end of the generated part -->"
 _EXAMPLE_CHARACTERS = 200
 
 
-def render_card(preferences: Preferences, model: dict[str, Any], counts: dict[str, dict[str, int]]) -> str:
+def render_card(preferences: Preferences, counts: dict[str, dict[str, int]]) -> str:
     """The card as Markdown with YAML front matter that the Hub understands.
 
-    `model` is the manifest's entry of the policy, `counts` the rows of each table and split.
+    `counts` holds the rows of each table and split.
     """
     config, tasks, judged, pairs = preferences.config, preferences.sampled, preferences.judged, preferences.pairs
     samples = sum(len(rows) for rows in judged.values())
@@ -39,8 +39,8 @@ def render_card(preferences: Preferences, model: dict[str, Any], counts: dict[st
         + _table(
             ("setting", "value"),
             [
-                ("policy", model.get("name", config.model.name)),
-                ("weights (SHA-256)", model.get("sha256") or "not a local folder"),
+                ("policy", preferences.model.get("name")),
+                ("weights (SHA-256)", preferences.model.get("sha256") or "not a local folder"),
                 ("samples per request", config.sampling.samples_per_task),
                 ("worked examples when sampling", config.sampling.worked_examples),
                 ("worked examples in the prompts here", config.training.worked_examples),

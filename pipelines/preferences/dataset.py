@@ -33,7 +33,7 @@ def build_dataset(config: Config, run: RunDir) -> dict[str, Any]:
         counts = {table: _write_table(preferences, table, folder / table) for table in TABLES}
         if not counts["pairs"].get("train"):
             raise DataError("every pair fell into the test split; lower preferences.test_fraction")
-        write_text(folder / "README.md", render_card(preferences, run.manifest().get("model", {}), counts))
+        write_text(folder / "README.md", render_card(preferences, counts))
     return {
         "pairs": len(preferences.pairs),
         "test_tasks": sum(split == "test" for split in splits.values()),
@@ -57,7 +57,8 @@ def collect(config: Config, run: RunDir) -> Preferences:
         config.seed,
         same_tokens=_same_tokens(config),
     )
-    return Preferences(config=config, tasks=tasks, judged=judged, scores=scores, pairs=pairs, fates=fates)
+    model = run.manifest().get("model", {"name": config.model.name})
+    return Preferences(config=config, tasks=tasks, judged=judged, scores=scores, pairs=pairs, fates=fates, model=model)
 
 
 def load_judged(run: RunDir) -> dict[str, list[Judged]]:

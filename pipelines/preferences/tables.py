@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -40,6 +41,8 @@ SAMPLES = Features(
         "completion_tokens": Value("int32"),
         "logprob_nats": Value("float64"),
         "seed": Value("int64"),
+        "model": Value("string"),
+        "settings": Value("string"),
     }
 )
 PAIRS = Features(
@@ -83,6 +86,8 @@ class Preferences:
     pairs: Sequence[Pair]
     fates: Counter[str]
     """How many completions met which fate."""
+    model: Mapping[str, Any]
+    """The policy's entry in the manifest: its name and, for local weights, their hash."""
 
     @property
     def sampled(self) -> list[Task]:
@@ -104,6 +109,7 @@ class Preferences:
 
     def _sample_rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Every completion with its verdict, under the prompt it was sampled with."""
+        settings = json.dumps(dataclasses.asdict(self.config.sampling))
         for task in self.sampled:
             prompt = self._prompt(task, self.config.sampling.worked_examples)
             for completion, verdict in self.judged[task.id]:
@@ -117,6 +123,8 @@ class Preferences:
                         "prompt": prompt,
                         "completion": completion.text,
                         "score": self.scores[task.id, completion.index],
+                        "model": json.dumps(self.model),
+                        "settings": settings,
                     },
                 )
 

@@ -51,7 +51,7 @@ def render_report(config: Config, run: RunDir) -> dict[str, Any]:
         update=_update(run),
         behaviour=_behaviour(config, run),
         manifest=run.manifest(),
-        commands={stage.name: f"python scripts/{stage.script} --run {run.root.name}" for stage in PLAN},
+        commands={stage.name: f"python scripts/{stage.script} --run {run.root}" for stage in PLAN},
         tiers=("parses", "root_type", "schema_valid", "exact"),
     )
     write_text(run.report_file, page)

@@ -116,7 +116,7 @@ def _frozen_hash(model: nn.Module) -> str:
     for name, value in model.named_parameters():
         if not value.requires_grad:
             digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
+            digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

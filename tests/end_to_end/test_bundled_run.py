@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from datasets import load_dataset
+from jsonschema import Draft202012Validator
 from safetensors.numpy import load_file
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -59,6 +60,28 @@ def test_held_out_rates_stand_before_and_after_for_both_promptings(run: Path):
         for prompting in ("worked_examples", "bare"):
             assert metrics[phase][prompting]["range"]["exact"]["total"] == 2 * 2
             assert metrics[phase][prompting]["overall"]["valid"]["total"] == 3 * 2
+
+
+def same(one: object, other: object) -> bool:
+    """Equality that tells 1 from 1.0 and from true, by the standard library's own spelling of a value."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def test_evaluations_verdicts_agree_with_an_independent_reading(run: Path):
+    """The standard library's parser and another library's JSON Schema, on every held-out completion."""
+    tasks = {task["id"]: task for task in map(json.loads, (run / "samples" / "tasks.jsonl").read_text().splitlines())}
+    for phase in ("before", "after"):
+        for row in map(json.loads, (run / "evaluation" / f"{phase}.jsonl").read_text().splitlines()):
+            completion, verdict = row["completion"], row["verdict"]
+            task = tasks[completion["task_id"]]
+            try:
+                value = json.loads(completion["text"])
+                parses = completion["finish_reason"] == "stop"
+            except ValueError:
+                value, parses = None, False
+            fits = parses and Draft202012Validator(json.loads(task["schema"])).is_valid(value)
+            exact = parses and same(value, json.loads(task["target"]))
+            assert (verdict["parses"], verdict["schema_valid"], verdict["exact"]) == (parses, fits, fits and exact)
 
 
 def test_the_page_needs_nothing_but_itself(run: Path):

@@ -15,10 +15,11 @@ from collections import Counter
 from pipelines.rewards import JSONRejected, parse_json
 
 PIECES = [
-    b"[", b"]", b"{", b"}", b",", b":", b'"', b"\\", b"\\u", b"d800", b"\xff", b"\xc3", b"\xe2\x98", b"\x00", b" ", b"\n",
-    b"-", b"+", b".", b"e", b"E9", b"0", b"1", b"9" * 30, b"1e400", b"true", b"nul", b"NaN", b"Infinity", b'"a"', b'"a":',
-    b"[1,", b'{"a":', b"\xef\xbb\xbf", b"//", b"'", b"[[[[", b"]]]]",
-]  # fmt: skip
+    *(b"[", b"]", b"{", b"}", b",", b":", b'"', b"\\", b"\\u", b"d800", b"\x00", b" ", b"\n"),
+    *(b"-", b"+", b".", b"e", b"E9", b"0", b"1", b"9" * 30, b"1e400", b"true", b"nul", b"NaN", b"Infinity"),
+    *(b'"a"', b'"a":', b"[1,", b'{"a":', b"//", b"'", b"[[[[", b"]]]]"),
+    *(b"\xff", b"\xc3", b"\xe2\x98", b"\xef\xbb\xbf"),
+]
 
 
 def fuzz(cases: int, seed: int) -> Counter[str]:
@@ -34,8 +35,7 @@ def fuzz(cases: int, seed: int) -> Counter[str]:
             parse_json(document)
             outcomes["accepted"] += 1
         except JSONRejected as rejected:
-            assert 0 <= rejected.offset <= len(document), document
-            outcomes[rejected.reason] += 1
+            outcomes[rejected.reason if 0 <= rejected.offset <= len(document) else "offset outside"] += 1
         except BaseException as error:
             raise AssertionError(f"{document!r} raised {error!r}") from error
     return outcomes

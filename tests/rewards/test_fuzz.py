@@ -11,3 +11,4 @@ def test_random_bytes_are_accepted_or_rejected_and_nothing_else_happens():
     outcomes = module.fuzz(20_000, seed=0)
     assert sum(outcomes.values()) == 20_000
     assert outcomes["accepted"] > 100
+    assert "offset outside" not in outcomes
