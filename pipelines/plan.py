@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from pipelines.config import Config
+from pipelines.config import Config, read_yaml
 from pipelines.errors import ConfigError
 from pipelines.rundir import RunDir
 from pipelines.stages import PLAN, TRAIN, Stage
@@ -89,6 +89,10 @@ def launcher_config(config: Config) -> Path:
 
 def launcher_environment(config: Config, stage: Stage) -> dict[str, str]:
     """What the launcher needs said in the environment: without it accelerate never forms a group of CPU processes."""
-    if stage.launched and launcher_config(config).stem == "cpu":
-        return {"ACCELERATE_USE_CPU": "true"}
-    return {}
+    if not stage.launched:
+        return {}
+    settings = read_yaml(launcher_config(config))
+    if not isinstance(settings, dict) or not settings.get("use_cpu"):
+        return {}
+    threads = max(1, (os.cpu_count() or 1) // int(settings.get("num_processes") or 1))
+    return {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}

@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ def train_dpo(config: Config, run: RunDir) -> dict[str, Any]:
     """Train the policy on the run's pairs; returns what the manifest should say of it."""
     arguments = dpo_arguments(config.training, config.model, run.training, config.seed)
     lora = lora_arguments(config.training)
+    # TRL 1.16 still uses a name that transformers 5.23 has renamed; nothing a user could mend.
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
     state = PartialState()
     refuse_strangers(state)
     pairs = load_pairs(config, run)

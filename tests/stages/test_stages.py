@@ -104,3 +104,33 @@ def test_all_weights_can_be_trained_without_an_adapter(do, arguments: list[str],
     do([*arguments, "--phase", "after"], "evaluate_policy")
     assert (run / "adapter" / "model.safetensors").exists()
     assert json.loads((run / "metrics.json").read_text())["after"]
+
+
+def test_tasks_of_the_users_own_go_the_same_way(do, config_file: Path, tmp_path: Path):
+    """A schema and no target: passing means valid under the schema, and nothing counts as exact."""
+    schema = {"type": "array", "items": {"type": "integer"}}
+    file = tmp_path / "mine.jsonl"
+    file.write_text("".join(json.dumps({"prompt": f"list {n}", "schema": schema}) + "\n" for n in range(8)))
+    tree = yaml.safe_load(config_file.read_text())
+    tree["tasks"] = {"files": [str(file)]}
+    config_file.write_text(yaml.safe_dump(tree))
+    run = tmp_path / "mine"
+    arguments = ["--config", str(config_file), "--run", str(run)]
+    do(arguments, "build_tasks", "sample_completions")
+    completions = run / "samples" / "completions.jsonl"
+    rows = [json.loads(line) for line in completions.read_text().splitlines()]
+    answers = ["[1]", '["a"]', "[2, 3]", "no"]
+    planted = [{**row, "text": answers[row["index"]], "finish_reason": "stop"} for row in rows]
+    completions.write_text("".join(json.dumps(row) + "\n" for row in planted))
+    do(arguments, "judge_completions", "build_preferences", "evaluate_policy")
+    pairs = load_dataset(str(run / "dataset"), "pairs", split="train", cache_dir=str(tmp_path / "cache"))
+    assert {pair["chosen"][0]["content"] for pair in pairs} <= {"[1]", "[2, 3]"}
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["before"]["bare"]["mine"]["schema_valid"]["total"] > 0
+    assert metrics["before"]["bare"]["mine"]["exact"] == {
+        "count": 0,
+        "total": 0,
+        "rate": None,
+        "low": None,
+        "high": None,
+    }
