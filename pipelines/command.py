@@ -17,12 +17,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from pipelines.config import Config, load_config
 from pipelines.errors import PipelineError
 from pipelines.rundir import RunDir
 from pipelines.stages import Stage
 
 Work = Callable[[Config, RunDir], dict[str, Any]]
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DEFAULT_CONFIG = Path("configs/default.yaml")
 
 
@@ -47,7 +50,8 @@ def build_parser(description: str) -> argparse.ArgumentParser:
 def open_run(arguments: argparse.Namespace) -> tuple[Config, RunDir]:
     """The config and the run folder that the arguments name."""
     config = load_config(arguments.config, arguments.overrides)
-    return config, RunDir.open(arguments.run or Path("runs") / arguments.config.stem, config)
+    root = arguments.run or Path("runs") / arguments.config.stem
+    return config, RunDir.open(root, config) if is_main_process() else RunDir(root)
 
 
 def run_stage(stage: Stage, work: Work, arguments: argparse.Namespace) -> int:
@@ -59,6 +63,7 @@ def run_stage(stage: Stage, work: Work, arguments: argparse.Namespace) -> int:
         facts = work(config, run)
         if is_main_process():
             seconds = round(time.monotonic() - started, 1)
+            run.record(seed=config.seed)
             run.record_stage(
                 stage.name, {"seconds": seconds, "peak_rss_mb": _peak_rss_mb(), **facts}, stage.inputs, stage.outputs
             )
@@ -83,12 +88,16 @@ def guarded(body: Callable[[], int]) -> int:
         print("stopped; the same command goes on from the last finished stage", file=sys.stderr)
         return 130
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in _FULL:
             return _complain(
                 f"no space left for {error.filename or 'the run folder'}; free some, or name another --run"
             )
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return _complain(f"{error.filename}: cannot be written; mend its permissions, or name another --run")
+        raise
+    except SafetensorError as error:  # the library's own class for a failed write
+        if any(f"os error {number}" in str(error) for number in _FULL):
+            return _complain("no space left for the weights; free some, or name another --run")
         raise
 
 

@@ -129,6 +129,8 @@ class PreferencesConfig:
 
     def __post_init__(self) -> None:
         _require(0 <= self.test_fraction < 1, "preferences.test_fraction", "in [0, 1)", self.test_fraction, "fix it")
+        cap = self.max_pairs_per_family
+        _require(cap is None or cap >= 1, "preferences.max_pairs_per_family", "null or at least 1", cap, "raise it")
         _require(self.max_pairs_per_task >= 1, "preferences.max_pairs_per_task", ">= 1", self.max_pairs_per_task, "fix")
 
 
@@ -163,6 +165,9 @@ class Config:
     preferences: PreferencesConfig = dataclasses.field(default_factory=PreferencesConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     evaluation: SamplingConfig = dataclasses.field(default_factory=lambda: SamplingConfig(samples_per_task=4))
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.seed < 2**32, "seed", "in [0, 4294967296)", self.seed, "choose another")
 
 
 class _Loader(yaml.SafeLoader):

@@ -7,6 +7,7 @@ a user would.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -25,7 +26,7 @@ def run_plan(config: Config, run: RunDir) -> int:
     """Bring every stage of the run up to date; returns the exit code of the first stage that failed, or 0."""
     started = time.monotonic()
     if not run.is_done(TRAIN.name, TRAIN.inputs, TRAIN.outputs):
-        _check_training(config, run)
+        _check_settings(config, run)
     for number, stage in enumerate(PLAN, start=1):
         label = f"[{number}/{len(PLAN)}] {stage.title}"
         if not stage.repeated and run.is_done(stage.name, stage.inputs, stage.outputs):
@@ -41,10 +42,16 @@ def run_plan(config: Config, run: RunDir) -> int:
     return 0
 
 
-def _check_training(config: Config, run: RunDir) -> None:
-    """Find a mistake in the training section now, not after minutes of sampling."""
-    from pipelines.training.arguments import dpo_arguments, lora_arguments  # noqa: PLC0415 - imports trl, seconds
+def _check_settings(config: Config, run: RunDir) -> None:
+    """Find a mistake in what later stages hand to libraries now, not after minutes of sampling."""
+    # Imported here because they take seconds that --help need not pay.
+    from pipelines.preferences.dataset import build_scoring  # noqa: PLC0415
+    from pipelines.sampling.engine import build_warpers  # noqa: PLC0415
+    from pipelines.training.arguments import dpo_arguments, lora_arguments  # noqa: PLC0415
 
+    build_scoring(config)
+    build_warpers(config.sampling.generation)
+    build_warpers(config.evaluation.generation)
     launcher_config(config)
     dpo_arguments(config.training, config.model, run.training, config.seed)
     lora_arguments(config.training)
@@ -54,12 +61,16 @@ def _start(stage: Stage, config: Config, run: RunDir) -> int:
     # The run folder's own config is the resolved one: overrides need not be repeated.
     script = [str(ROOT / "scripts" / stage.script), "--config", str(run.config_file), "--run", str(run.root)]
     command = [sys.executable, *(launcher(config) if stage.launched else []), *script, *stage.arguments]
-    child = subprocess.Popen(command, env={**os.environ, **launcher_environment(config, stage)})
+    # The launcher answers Ctrl-C with a traceback of its own: it gets a session of its own, and is asked to end below.
+    environment = {**os.environ, **launcher_environment(config, stage)}
+    child = subprocess.Popen(command, env=environment, start_new_session=stage.launched)
     try:
         return child.wait()
     except KeyboardInterrupt:
-        # The terminal sent the child the same signal; let it tidy up before it is asked again.
+        # The terminal sent other children the same signal; let them tidy up before they are ended.
         try:
+            if stage.launched:
+                os.killpg(child.pid, signal.SIGTERM)
             child.wait(timeout=30)
         except (KeyboardInterrupt, subprocess.TimeoutExpired):
             child.kill()
@@ -68,17 +79,26 @@ def _start(stage: Stage, config: Config, run: RunDir) -> int:
 
 
 def launcher(config: Config) -> list[str]:
-    """`-m accelerate.commands.launch --config_file …` for the config's `training.accelerate`."""
-    return ["-m", "accelerate.commands.launch", "--config_file", str(launcher_config(config))]
+    """`-m accelerate.commands.launch --config_file …` for the config's `training.accelerate`.
+
+    The shipped configs name eight GPUs; where the config says `auto`, the processes are as many as there are GPUs.
+    """
+    command = ["-m", "accelerate.commands.launch", "--quiet", "--config_file", str(launcher_config(config))]
+    gpus = _gpus(config)
+    return [*command, "--num_processes", str(gpus)] if config.training.accelerate == "auto" and gpus > 1 else command
+
+
+def _gpus(config: Config) -> int:
+    import torch  # noqa: PLC0415 - half a second that --help need not pay
+
+    return torch.cuda.device_count() if config.model.device != "cpu" else 0
 
 
 def launcher_config(config: Config) -> Path:
     """The launcher's YAML file: a name in configs/accelerate, a path, or the one that suits this machine."""
     wanted = config.training.accelerate
     if wanted == "auto":
-        import torch  # noqa: PLC0415 - half a second that --help need not pay
-
-        gpus = torch.cuda.device_count() if config.model.device != "cpu" else 0
+        gpus = _gpus(config)
         wanted = "cpu" if gpus == 0 else "single_gpu" if gpus == 1 else "multi_gpu"
     for path in (Path(wanted), LAUNCHER_CONFIGS / f"{wanted}.yaml"):
         if path.is_file():

@@ -63,9 +63,12 @@ def new_folder(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o755)
+        # The old folder is set aside first, so that a kill between the two steps loses neither.
+        aside = temporary.with_name(f"{temporary.name}.old")
         if path.exists():
-            shutil.rmtree(path)
+            path.replace(aside)
         temporary.replace(path)
+        shutil.rmtree(aside, ignore_errors=True)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -143,6 +146,11 @@ class RunDir:
         return self.root / "samples" / "tasks.jsonl"
 
     @property
+    def handout_file(self) -> Path:
+        """The run's own copy of the handout."""
+        return self.root / "samples" / "handout.yaml"
+
+    @property
     def completions_file(self) -> Path:
         """Every training completion, as JSON lines."""
         return self.root / "samples" / "completions.jsonl"
@@ -190,7 +198,9 @@ class RunDir:
     def require(self, path: Path, script: str) -> Path:
         """`path` if it exists; RunError naming the script that makes it if not."""
         if not path.exists():
-            raise RunError(f"{path} is missing; run scripts/{script} --run {self.root} first")
+            raise RunError(
+                f"{path} is missing; run scripts/{script} --config {self.config_file} --run {self.root} first"
+            )
         return path
 
     def manifest(self) -> dict[str, Any]:

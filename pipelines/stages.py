@@ -32,7 +32,7 @@ TASKS = Stage(
     name="tasks",
     script="build_tasks.py",
     title="draw the tasks and split them by key",
-    outputs=("samples/tasks.jsonl",),
+    outputs=("samples/tasks.jsonl", "samples/handout.yaml"),
     repeated=True,
 )
 PROBE = {
@@ -40,7 +40,7 @@ PROBE = {
         name=f"probe_{phase}",
         script="probe_attention.py",
         title=f"attention maps of the handout's sequence, {phase} training",
-        inputs=("adapter",) if phase == "after" else (),
+        inputs=("samples/handout.yaml", *(("adapter",) if phase == "after" else ())),
         outputs=tuple(f"attention/{phase}.{suffix}" for suffix in ("safetensors", "json", "svg", "png")),
         arguments=("--phase", phase),
     )
@@ -81,7 +81,7 @@ EVALUATE = {
         script="evaluate_policy.py",
         title=f"held-out tasks, {phase} training",
         inputs=("samples/tasks.jsonl", "adapter") if phase == "after" else ("samples/tasks.jsonl",),
-        outputs=(f"evaluation/{phase}.jsonl",),
+        outputs=(f"evaluation/{phase}.jsonl", *(("metrics.json",) if phase == "after" else ())),
         arguments=("--phase", phase),
     )
     for phase in ("before", "after")

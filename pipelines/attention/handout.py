@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import dataclasses
 from typing import Any, Literal
 
 from pipelines.attention.capture import probe
@@ -13,7 +13,7 @@ from pipelines.attention.symbols import text_tokens
 from pipelines.config import Config
 from pipelines.models import attach_adapter, load_model, model_identity
 from pipelines.rundir import RunDir, write_bytes
-from pipelines.tasks import load_handout
+from pipelines.tasks import handout_path, load_handout
 
 
 def probe_handout(config: Config, run: RunDir, phase: Literal["before", "after"]) -> dict[str, Any]:
@@ -21,13 +21,17 @@ def probe_handout(config: Config, run: RunDir, phase: Literal["before", "after"]
 
     The head shown is the base model's most telling one in both phases, so that before and after can be compared.
     """
-    handout = load_handout(Path(config.attention.handout))
+    handout = load_handout(handout_path(config, run))
+    # In half precision rows sum to 1 within 1e-3 only; the maps are exact, so the weights are read in float32.
+    precise = dataclasses.replace(config.model, dtype="float32")
+    identity = model_identity(config.model)
+    run.record(model=identity)
     if phase == "after":
-        model, tokenizer = attach_adapter(config.model, run.require(run.adapter, "train_dpo.py"))
+        model, tokenizer = attach_adapter(precise, run.require(run.adapter, "train_dpo.py"))
     else:
-        model, tokenizer = load_model(config.model)
+        model, tokenizer = load_model(precise)
     info = {
-        "model": model_identity(config.model),
+        "model": identity,
         "phase": phase,
         "symbols": list(handout.sequence),
         "text_tokens": text_tokens(tokenizer, " ".join(handout.sequence)),

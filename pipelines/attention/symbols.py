@@ -21,8 +21,11 @@ def symbol_ids(tokenizer: PreTrainedTokenizerBase, symbols: Sequence[str]) -> li
     if not symbols:
         raise DataError("the sequence must hold at least one symbol, got none; e.g. 1 a 2 b 3")
     ids = []
+    vocabulary = tokenizer.get_vocab()
     for symbol in symbols:
         pieces = tokenizer.encode(symbol, add_special_tokens=False)
+        if len(pieces) != 1 and symbol in vocabulary:
+            pieces = [vocabulary[symbol]]  # a tokenizer that puts a word mark before a text still has the bare symbol
         if len(pieces) != 1:
             shown = [tokenizer.decode([piece]) for piece in pieces]
             raise DataError(f"symbol {symbol!r} must be one token, got {len(pieces)} ({shown}); choose others")

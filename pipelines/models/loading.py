@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.config import ModelConfig
@@ -68,8 +69,10 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return torch.device(name)
-    except RuntimeError as error:
+        device = torch.device(name)
+        torch.empty(0, device=device)  # a device of a known kind may still not be there
+        return device
+    except (RuntimeError, AssertionError) as error:
         raise ModelError(f"model.device must be auto or a torch device, got {name!r}; e.g. cpu or cuda:0") from error
 
 
@@ -79,7 +82,7 @@ def _from_pretrained(kind: Any, config: ModelConfig, **settings: Any) -> Any:
         return kind.from_pretrained(
             source, revision=config.revision or "main", trust_remote_code=config.trust_remote_code, **settings
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         first_line = str(error).strip().splitlines()[0]
         if Path(source).is_dir():
             advice = "the folder must hold config.json, *.safetensors and a tokenizer"

@@ -108,4 +108,7 @@ def _example(pair: Pair, tasks: Sequence[Task], judged: Mapping[str, Sequence[Ju
         "rejected": rows[pair.rejected_index][0].text,
         "why": reason or "",
     }
-    return "\n".join(f"    {name + ':':10}{ascii(text[:_EXAMPLE_CHARACTERS])[1:-1]}" for name, text in texts.items())
+    return "\n".join(
+        f"    {name + ':':10}{ascii(text[:_EXAMPLE_CHARACTERS])[1:-1].replace('<!--', '<! --')}"
+        for name, text in texts.items()
+    )

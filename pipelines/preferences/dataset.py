@@ -14,12 +14,12 @@ from typing import Any
 from datasets import Dataset
 
 from pipelines.config import Config
-from pipelines.errors import DataError
+from pipelines.errors import ConfigError, DataError
 from pipelines.models import load_tokenizer
 from pipelines.preferences.card import render_card
 from pipelines.preferences.pairing import Judged, build_pairs
 from pipelines.preferences.tables import TABLES, Preferences
-from pipelines.records import Completion, Task, Verdict, load_lines
+from pipelines.records import TIERS, Completion, Task, Verdict, load_lines
 from pipelines.rewards import Scoring, score
 from pipelines.rundir import RunDir, new_folder, write_text
 
@@ -47,7 +47,13 @@ def collect(config: Config, run: RunDir) -> Preferences:
     """The run's tasks, judged completions, scores and pairs."""
     tasks = load_lines(Task, run.require(run.tasks_file, "build_tasks.py"))
     judged = load_judged(run)
-    scoring = Scoring(**config.rewards.scores)
+    scoring = build_scoring(config)
+    untrained = [task.id for task in tasks if task.id in judged and task.split != "train"]
+    if untrained:
+        raise DataError(
+            f"{run.completions_file}: holds completions of {untrained[0]!r}, which is not a training task; "
+            "pairs come from training tasks only, take the others out"
+        )
     scores = {(row.task_id, row.index): score(verdict, scoring) for rows in judged.values() for row, verdict in rows}
     pairs, fates = build_pairs(
         [task for task in tasks if task.id in judged],
@@ -59,6 +65,14 @@ def collect(config: Config, run: RunDir) -> Preferences:
     )
     model = run.manifest().get("model", {"name": config.model.name})
     return Preferences(config=config, tasks=tasks, judged=judged, scores=scores, pairs=pairs, fates=fates, model=model)
+
+
+def build_scoring(config: Config) -> Scoring:
+    """`rewards.scores` as the validator takes it; ConfigError names a tier there is not."""
+    for tier in config.rewards.scores:
+        if tier not in TIERS:
+            raise ConfigError(f"unknown key {tier!r} in section 'rewards.scores'; known: {', '.join(TIERS)}")
+    return Scoring(**config.rewards.scores)
 
 
 def load_judged(run: RunDir) -> dict[str, list[Judged]]:

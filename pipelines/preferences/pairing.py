@@ -1,8 +1,8 @@
 """Which completion is preferred to which, by verdict alone.
 
 Takes tasks, completions, their verdicts and scores; leaves pairs and the fate of every completion, so that what was not
-used is counted with its reason. Three strategies, all seeded: each failure with a random success, each success with the
-failure most like it, the best with the worst. No model, no files.
+used is counted with its reason. Three strategies, all seeded: each failure with a random success, each failure with the
+success most like it, the best with the worst. No model, no files.
 """
 
 from __future__ import annotations

@@ -12,12 +12,14 @@ from typing import Any
 
 import yaml
 from huggingface_hub import HfApi
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, InferenceTimeoutError
 
 from pipelines.errors import DataError
-from pipelines.preferences.card import GENERATED_BEGIN, GENERATED_END
+from pipelines.preferences.card import CONFIGS, GENERATED_BEGIN, GENERATED_END
 from pipelines.rundir import write_text
 
+TRANSPORT_ERROR: type[Exception] = InferenceTimeoutError.__bases__[0]
+"""`HTTPError` of whichever httpx this huggingface_hub was built on; 2.4 has changed to another than 1.x had."""
 _OF_THE_DATA = ("configs", "size_categories", "dataset_info")
 """Front matter that describes the files; what an earlier push said of them is stale."""
 
@@ -36,8 +38,13 @@ def push_dataset(folder: Path, repository: str) -> str:
         card = folder / "README.md"
         write_text(card, merge_cards(published, card.read_text(encoding="utf-8")))
         # Files of an earlier push that this one lacks would otherwise stay and be loaded beside the new ones.
-        api.upload_folder(repo_id=repository, repo_type="dataset", folder_path=folder, delete_patterns=["*/*.parquet"])
-    except (HfHubHTTPError, OSError, ValueError) as error:
+        api.upload_folder(
+            repo_id=repository,
+            repo_type="dataset",
+            folder_path=folder,
+            delete_patterns=[f"{table}/*.parquet" for table in CONFIGS],
+        )
+    except (HfHubHTTPError, TRANSPORT_ERROR, OSError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise DataError(
             f"{repository}: not pushed ({first_line}); the dataset is safe in {folder}, log in with `hf auth login`"

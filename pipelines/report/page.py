@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from pipelines.records import Completion, Task, Verdict, load_lines, to_json
 from pipelines.report.figures import draw_curves, draw_rates
 from pipelines.rewards import judge
 from pipelines.rundir import RunDir, write_bytes, write_text
-from pipelines.stages import PLAN
-from pipelines.tasks import load_handout
+from pipelines.stages import PLAN, Stage
+from pipelines.tasks import handout_path, load_handout
 from pipelines.tasks.splits import handout_task
 
 _SHOWN_PAIRS = 6
@@ -44,18 +45,24 @@ def render_report(config: Config, run: RunDir) -> dict[str, Any]:
     environment.filters.update(percent=_percent, json=lambda value: json.dumps(value, ensure_ascii=False))
     page = environment.get_template("report.html.j2").render(
         run_name=run.root.name,
-        handout=load_handout(Path(config.attention.handout)),
+        handout=load_handout(handout_path(config, run)),
         attention=_attention(run),
-        labels=_labels(config),
+        labels=_labels(handout_path(config, run)),
         pairs=_pairs(run),
         update=_update(run),
         behaviour=_behaviour(config, run),
         manifest=run.manifest(),
-        commands={stage.name: f"python scripts/{stage.script} --run {run.root}" for stage in PLAN},
+        commands={stage.name: _command(run, stage) for stage in PLAN},
         tiers=("parses", "root_type", "schema_valid", "exact"),
     )
     write_text(run.report_file, page)
     return {"kilobytes": len(page.encode()) // 1000}
+
+
+def _command(run: RunDir, stage: Stage) -> str:
+    """What to type to run a stage of this run."""
+    options = ["--config", str(run.config_file), "--run", str(run.root), *stage.arguments]
+    return shlex.join(["python", f"scripts/{stage.script}", *options])
 
 
 def _figure(run: RunDir, name: str, rendered: dict[str, bytes]) -> str:
@@ -79,7 +86,7 @@ def _attention(run: RunDir) -> dict[str, Any] | None:
         return None
     before = AttentionMaps.load(run.attention / "before")
     layer, head = telling_head(before)
-    size = before.weights.shape[-1]
+    size = len(before.tokens) - before.prefix_tokens
     phases = [phase for phase in ("before", "after") if (run.attention / f"{phase}.svg").exists()]
     return {
         "layer": layer,
@@ -95,9 +102,8 @@ def _attention(run: RunDir) -> dict[str, Any] | None:
     }
 
 
-def _labels(config: Config) -> list[dict[str, Any]]:
+def _labels(path: Path) -> list[dict[str, Any]]:
     """The handout's two samples before the validator."""
-    path = Path(config.attention.handout)
     task = handout_task(path)
     return [{"text": sample, **to_json(judge(sample, task))} for sample in load_handout(path).samples]
 
@@ -140,7 +146,9 @@ def _update(run: RunDir) -> dict[str, Any] | None:
         return None
     log = json.loads(path.read_text(encoding="utf-8"))
     steps = [entry for entry in log if "loss" in entry]
-    stage = run.manifest().get("stages", {}).get("train", {})
+    stage = run.manifest().get("stages", {}).get("train")
+    if not steps or not stage:
+        return None
     ending = steps[-_ENDING_STEPS:]
     return {
         "figure": _figure(run, "training", draw_curves(log)),
@@ -158,12 +166,12 @@ def _behaviour(config: Config, run: RunDir) -> dict[str, Any] | None:
     metrics = json.loads(run.metrics_file.read_text(encoding="utf-8"))
     if "before" not in metrics:
         return None
-    handout = handout_task(Path(config.attention.handout))
+    handout = handout_task(handout_path(config, run))
     tasks = {task.id: task for task in load_lines(Task, run.tasks_file)}
     phases = {phase: load_phase(run, phase) for phase in ("before", "after") if phase in metrics}
     figure = _figure(run, "before_after", draw_rates(metrics))
     others = [task for task in tasks.values() if task.split == "held_out" and task.id != handout.id]
-    shown = [handout.id, *{task.family: task.id for task in others}.values()]
+    shown = [*({handout.id} & tasks.keys()), *{task.family: task.id for task in others}.values()]
     return {
         "metrics": metrics,
         "figure": figure,

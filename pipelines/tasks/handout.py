@@ -11,8 +11,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import read_yaml
+from pipelines.config import Config, read_yaml
 from pipelines.errors import DataError
+from pipelines.rundir import RunDir
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +30,11 @@ class Handout:
     family: str
     """Task family whose worked examples suit the prompt."""
     closing_questions: tuple[str, ...]
+
+
+def handout_path(config: Config, run: RunDir) -> Path:
+    """The run's own copy of the handout once its tasks are built; before, the file that the config names."""
+    return run.handout_file if run.handout_file.exists() else Path(config.attention.handout)
 
 
 def load_handout(path: Path) -> Handout:

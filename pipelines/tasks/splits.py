@@ -11,11 +11,12 @@ import difflib
 import hashlib
 import json
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from pipelines.config import Config
-from pipelines.errors import ConfigError
+from pipelines.errors import ConfigError, DataError
 from pipelines.records import Split, Task, dump_lines
 from pipelines.rundir import RunDir, write_text
 from pipelines.tasks.families import FAMILIES, Draft
@@ -37,9 +38,12 @@ def build_tasks(config: Config) -> list[Task]:
             raise ConfigError(
                 f"tasks.families: unknown family {name!r}; did you mean {nearest!r}? (known: {', '.join(FAMILIES)})"
             )
-    filed = [_split_file(load_task_file(Path(file)), config) for file in config.tasks.files]
     handout = handout_task(Path(config.attention.handout))
-    tasks = [handout, *(task for tasks in filed for task in tasks)]
+    loaded = [load_task_file(Path(file)) for file in config.tasks.files]
+    grouped = iter(_group([handout, *(task for tasks in loaded for task in tasks)]))
+    tasks = [next(grouped)]
+    for file in loaded:
+        tasks += _split_file([next(grouped) for _ in file], config)
     # Evaluation before training: a training draw avoids every key that is already taken on the other side.
     plan: list[tuple[Split, dict[str, int]]] = [
         ("example", dict.fromkeys([*families, *({handout.family} & FAMILIES.keys())], EXAMPLES_PER_FAMILY)),
@@ -51,7 +55,28 @@ def build_tasks(config: Config) -> list[Task]:
             tasks += _draw(
                 family, split, count - (family == handout.family and split == "held_out"), config.seed, tasks
             )
+    repeated = [task_id for task_id, count in Counter(task.id for task in tasks).items() if count > 1]
+    if repeated:
+        raise DataError(f"task {repeated[0]!r} is in two task files of one name; take one out or rename a file")
     return _without_crossing(tasks)
+
+
+def _group(tasks: list[Task]) -> list[Task]:
+    """The same tasks; those that share a target or a prompt, directly or through others, get one key, the first's."""
+    parent = list(range(len(tasks)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = index = parent[parent[index]]
+        return index
+
+    first: dict[tuple[str, str], int] = {}
+    for index, task in enumerate(tasks):
+        for mark in (("key", task.key), ("prompt", task.prompt)):
+            known = first.setdefault(mark, index)
+            low, high = sorted((root(known), root(index)))
+            parent[high] = low
+    return [dataclasses.replace(task, key=tasks[root(index)].key) for index, task in enumerate(tasks)]
 
 
 def handout_task(path: Path) -> Task:
@@ -126,7 +151,8 @@ def _without_crossing(tasks: list[Task]) -> list[Task]:
 
 
 def write_tasks(config: Config, run: RunDir) -> dict[str, Any]:
-    """Write `samples/tasks.jsonl` for a run; returns how many tasks each split has."""
+    """Write `samples/tasks.jsonl` and the run's copy of the handout; returns how many tasks each split has."""
     tasks = build_tasks(config)
+    write_text(run.handout_file, Path(config.attention.handout).read_text(encoding="utf-8"))
     write_text(run.tasks_file, dump_lines(tasks))
     return {split: sum(task.split == split for task in tasks) for split in ("train", "held_out", "example")}

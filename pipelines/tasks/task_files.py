@@ -8,6 +8,7 @@ skipped but empty lines.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,11 @@ def load_task_file(path: Path) -> list[Task]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error}); name a UTF-8 file of JSON lines") from error
     tasks = [_task(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    seen: set[str] = set()
+    for task in tasks:
+        if task.id in seen:
+            raise DataError(f"{path}: holds the task {task.prompt[:80]!r} twice, word for word; take one out")
+        seen.add(task.id)
     if not tasks:
         raise DataError(f"{path}: holds no task; write one JSON object with a `prompt` per line")
     return tasks
@@ -46,7 +52,8 @@ def _task(path: Path, number: int, line: str) -> Task:
     if fences not in ("forbid", "unwrap"):
         raise DataError(f"{where}: fences must be forbid or unwrap, got {fences!r}; leave it out for forbid")
     return Task(
-        id=f"{path.stem}/{number}",
+        # Named by content, not by line: a sample keeps to its task when lines are put in.
+        id=f"{path.stem}/{hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:16]}",
         family=_text(where, "family", row.get("family", path.stem)),
         key=task_key(target, row["prompt"], schema),
         split="train",
@@ -75,6 +82,8 @@ def _row(where: str, line: str) -> dict[str, Any]:
 def _text(where: str, field: str, value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"{where}: {field} must be a text, got {value!r}; write it in double quotes")
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise DataError(f"{where}: {field} must be Unicode text, got a lone surrogate in {value!r}; take it out")
     return value
 
 

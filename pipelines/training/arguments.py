@@ -29,7 +29,12 @@ def dpo_arguments(training: TrainingConfig, model: ModelConfig, folder: Path, se
         if name in section:
             raise ConfigError(f"training.dpo.{name} is decided by the run (--run, seed, model.device); leave it out")
     on_gpu = torch.cuda.is_available() and model.device != "cpu"
-    defaults = {"report_to": "none", "disable_tqdm": True, "bf16": on_gpu and model.dtype in ("auto", "bfloat16")}
+    defaults = {
+        "report_to": "none",
+        "disable_tqdm": True,
+        "logging_steps": 1,
+        "bf16": on_gpu and model.dtype in ("auto", "bfloat16"),
+    }
     values = {**defaults, **section}
     _check_keys(trl.DPOConfig, section, "training.dpo")
     return _construct(

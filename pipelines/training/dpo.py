@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from datasets import Dataset, load_dataset
+from datasets.exceptions import DatasetsError
 from torch import nn
 from transformers import PrinterCallback
 from trl import DPOTrainer
@@ -90,7 +91,7 @@ def load_pairs(config: Config, run: RunDir) -> Dataset:
         raise DataError(f"training.dataset must be a folder, got {str(folder)!r}; {advice}")
     try:
         pairs = load_dataset(str(folder), "pairs", split="train", cache_dir=str(run.training / "cache"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, DatasetsError) as error:
         raise DataError(f"{folder}: no pairs can be loaded ({error}); {advice}") from error
     for column in ("prompt", "chosen", "rejected"):
         if column not in pairs.column_names:

@@ -17,12 +17,13 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from huggingface_hub import InferenceClient
-from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError, OfflineModeIsEnabled
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from pipelines.errors import ConfigError, ModelError
 from pipelines.preferences.labelers.comparisons import Comparison
 from pipelines.preferences.labelers.judge import ANSWERS, Reading, Thresholds, compose, weigh
 from pipelines.preferences.labelers.labels import Decision
+from pipelines.preferences.publishing import TRANSPORT_ERROR
 from pipelines.records import Message
 
 KEY_VARIABLE = "JUDGE_API_KEY"
@@ -31,8 +32,6 @@ _TIMEOUT_SECONDS = 120.0
 _TOP_LOGPROBS = 20
 """The most that OpenAI's API allows, and vLLM by default."""
 _BUSY = (408, 409, 425, 429, 500, 502, 503, 504)
-_TRANSPORT_ERROR: type[Exception] = InferenceTimeoutError.__bases__[0]
-"""`HTTPError` of whichever httpx this huggingface_hub was built on; 2.4 has changed to another than 1.x had."""
 _SPECIAL = re.compile(r"<(?=[|｜/A-Za-z])[^<>]{1,40}>|\[/?[A-Z_]{2,20}\]")
 """What chat templates in use read as their own: <|im_end|>, </s>, <start_of_turn>, <｜User｜>, [INST], …"""
 
@@ -90,7 +89,7 @@ class ServerJudge:
                 status = error.response.status_code
                 if status not in _BUSY or attempt == _ATTEMPTS:
                     raise self._refused(status, error.response.text) from None
-            except _TRANSPORT_ERROR as error:
+            except TRANSPORT_ERROR as error:
                 if attempt == _ATTEMPTS:
                     raise self._unreachable(error) from None
             except (ValueError, KeyError, TypeError, AttributeError) as error:
