@@ -9,12 +9,16 @@ import yaml
 
 from pipelines.preferences.pairing import Judged, pass_rate_histogram, pass_rates
 from pipelines.preferences.tables import Preferences
-from pipelines.records import Pair, Task
+from pipelines.records import TIERS, Pair, Task
 
 CONFIGS = ("pairs", "samples", "kto")
 GENERATED_BEGIN = "<!-- generated: what stands between these lines is replaced when the dataset is pushed again -->"
 GENERATED_END = "<!-- end of the generated part -->"
 _EXAMPLE_CHARACTERS = 200
+_LICENCES = {
+    "apache-2.0": "Apache-2.0, as the bundled policy's (SmolLM2-135M-Instruct).",
+    "other": "The completions are under the policy's own terms; name them here before you publish.",
+}
 
 
 def render_card(preferences: Preferences, counts: dict[str, dict[str, int]]) -> str:
@@ -39,6 +43,7 @@ def render_card(preferences: Preferences, counts: dict[str, dict[str, int]]) -> 
         + _table(
             ("setting", "value"),
             [
+                ("command", "`make run` with this config, or `scripts/build_preferences.py` on its samples"),
                 ("policy", preferences.model.get("name")),
                 ("weights (SHA-256)", preferences.model.get("sha256") or "not a local folder"),
                 ("samples per request", config.sampling.samples_per_task),
@@ -49,6 +54,8 @@ def render_card(preferences: Preferences, counts: dict[str, dict[str, int]]) -> 
                 ("seed", config.seed),
             ],
         ),
+        "## Rows\n\n" + _table(("table, split", "rows"), _sizes(counts)),
+        "## Completions by verdict\n\n" + _table(("tier", "passed, of those that define it"), _tiers(preferences)),
         "## What became of every completion\n\n"
         + _table(("fate", "completions"), [*preferences.fates.most_common(), ("**all**", samples)]),
         "## Requests by share of passing completions\n\n"
@@ -56,16 +63,16 @@ def render_card(preferences: Preferences, counts: dict[str, dict[str, int]]) -> 
         "## Length of the pairs' sides\n\n"
         + _table(("side", "tokens"), [("chosen", _lengths(chosen)), ("rejected", _lengths(rejected))]),
         "## An example\n\n" + _example(pairs[0], tasks, judged),
-        "## Licence\n\nApache-2.0, as the bundled policy's. Another policy's completions are under its own terms.",
+        "## Licence\n\n" + _LICENCES[_licence(preferences)],
     ]
-    return _front_matter(counts) + "\n\n".join([GENERATED_BEGIN, *sections, GENERATED_END]) + "\n"
+    return _front_matter(preferences, counts) + "\n\n".join([GENERATED_BEGIN, *sections, GENERATED_END]) + "\n"
 
 
-def _front_matter(counts: dict[str, dict[str, int]]) -> str:
+def _front_matter(preferences: Preferences, counts: dict[str, dict[str, int]]) -> str:
     size = sum(counts["pairs"].values())
     category = "n<1K" if size < 1000 else "1K<n<10K" if size < 10_000 else "10K<n<100K"
     front = {
-        "license": "apache-2.0",
+        "license": _licence(preferences),
         "language": ["en"],
         "pretty_name": "JSON preference pairs judged by a validator",
         "task_categories": ["text-generation"],
@@ -81,6 +88,22 @@ def _front_matter(counts: dict[str, dict[str, int]]) -> str:
         ],
     }
     return f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n\n"
+
+
+def _licence(preferences: Preferences) -> str:
+    return "apache-2.0" if preferences.config.model.name == "bundled" else "other"
+
+
+def _sizes(counts: dict[str, dict[str, int]]) -> list[tuple[str, int]]:
+    return [(f"{table}, {split}", rows) for table, splits in counts.items() for split, rows in splits.items()]
+
+
+def _tiers(preferences: Preferences) -> list[tuple[str, str]]:
+    verdicts = [verdict for rows in preferences.judged.values() for _, verdict in rows]
+    defined = {
+        tier: [passed for verdict in verdicts if (passed := getattr(verdict, tier)) is not None] for tier in TIERS
+    }
+    return [(tier.replace("_", " "), f"{sum(passed)} of {len(passed)}") for tier, passed in defined.items() if passed]
 
 
 def _table(head: tuple[str, str], rows: Any) -> str:

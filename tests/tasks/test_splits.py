@@ -103,3 +103,20 @@ def test_a_task_file_is_split_by_key(tmp_path: Path):
     assert len(mine) == 60
     assert not keys(mine, "train") & keys(mine, "held_out")
     assert {"train", "held_out", "example"} == {task.split for task in mine}
+
+
+def test_one_prompt_with_many_targets_stays_on_one_side(tmp_path: Path):
+    file = tmp_path / "mine.jsonl"
+    rows = [{"prompt": f"Ask {index % 5}", "target": index} for index in range(40)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    mine = [task for task in tasks_of(range=(1, 1), files=(str(file),)) if task.family == "mine"]
+    for prompt in {task.prompt for task in mine}:
+        assert len({task.split for task in mine if task.prompt == prompt}) == 1
+
+
+def test_the_handouts_prompt_is_held_out_also_when_a_file_repeats_it(tmp_path: Path):
+    file = tmp_path / "mine.jsonl"
+    rows = [{"prompt": "Write a JSON list of 1 through 3.", "schema": {}}, *({"prompt": f"p{n}"} for n in range(9))]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    mine = [task for task in tasks_of(range=(1, 1), files=(str(file),)) if task.family == "mine"]
+    assert next(task.split for task in mine if task.prompt.endswith("3.")) == "held_out"

@@ -16,7 +16,7 @@ def load(tmp_path: Path, text: str):
 
 def test_fields_arrive_as_json_text(tmp_path: Path):
     (task,) = load(tmp_path, '{"prompt": "p", "schema": {"type": "null"}, "target": null}\n\n')
-    assert (task.schema, task.target, task.family, task.id) == ('{"type": "null"}', "null", "mine", "mine/1")
+    assert (task.schema, task.target, task.family) == ('{"type": "null"}', "null", "mine")
 
 
 def test_absent_schema_and_target_stay_absent(tmp_path: Path):
@@ -47,3 +47,18 @@ def test_a_bad_line_is_named_with_file_and_number(tmp_path: Path, line: str, mes
 def test_an_empty_file_is_refused(tmp_path: Path):
     with pytest.raises(DataError, match="holds no task"):
         load(tmp_path, "\n\n")
+
+
+def test_a_task_keeps_its_name_when_lines_are_put_before_it(tmp_path: Path):
+    (alone,) = load(tmp_path, '{"prompt": "p"}')
+    assert load(tmp_path, '{"prompt": "new"}\n{"prompt": "p"}')[1].id == alone.id
+
+
+def test_the_same_task_twice_is_refused(tmp_path: Path):
+    with pytest.raises(DataError, match="holds the task 'p' twice"):
+        load(tmp_path, '{"prompt": "p"}\n{"prompt": "p"}')
+
+
+def test_text_that_is_not_unicode_is_refused(tmp_path: Path):
+    with pytest.raises(DataError, match="mine.jsonl:1: prompt must be Unicode text"):
+        load(tmp_path, '{"prompt": "\\ud800"}')
