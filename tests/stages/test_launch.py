@@ -29,9 +29,10 @@ def test_processes_that_do_not_know_of_each_other_are_refused(monkeypatch: pytes
 def launch(arguments: list[str], run: Path, processes: int) -> list[dict[str, float]]:
     """Train with a global batch of 4 pairs in so many processes; returns the log."""
     shutil.rmtree(run / "training", ignore_errors=True)
-    tools = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", "configs/accelerate/cpu.yaml"]
+    launcher_config = f"configs/accelerate/{'cpu' if processes == 1 else 'multi_cpu'}.yaml"
+    tools = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", launcher_config]
     subprocess.run(
-        [*tools, "--num_processes", str(processes), "scripts/train_dpo.py", *arguments],
+        [*tools, "scripts/train_dpo.py", *arguments],
         check=True,
         cwd=ROOT,
         env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},

@@ -37,7 +37,7 @@ def test_a_name_a_file_and_auto_find_a_launcher_config(tmp_path: Path):
 
 
 def test_an_unknown_launcher_config_lists_those_there_are():
-    with pytest.raises(ConfigError, match="one of cpu, fsdp2, multi_gpu, single_gpu, zero3; got 'tpu'"):
+    with pytest.raises(ConfigError, match="one of cpu, fsdp2, multi_cpu, multi_gpu, single_gpu, zero3; got 'tpu'"):
         launcher_config(load_config(CONFIGS / "default.yaml", ["training.accelerate=tpu"]))
 
 
