@@ -64,7 +64,7 @@ def draw_curves(log: Sequence[dict[str, Any]]) -> dict[str, bytes]:
     margin.set_title("reward margin, chosen − rejected", fontsize=11, loc="left")
     for side, colour in (("chosen", AFTER), ("rejected", BEFORE)):
         logps.plot(at, [entry[f"logps/{side}"] for entry in steps], color=colour, label=side)
-    logps.set_title("log-probability of a completion (nats)", fontsize=11, loc="left")
+    logps.set_title("log-probability (nats)", fontsize=11, loc="left")
     logps.legend(frameon=False)
     for panel in (loss, margin, logps):
         panel.set_xlabel("step")
