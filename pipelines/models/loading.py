@@ -30,10 +30,11 @@ def load_model(name: str | ModelConfig, *, to_device: bool = True) -> tuple[PreT
     CPU, where a trainer picks them up. Raises ModelError.
     """
     config = ModelConfig(name=name) if isinstance(name, str) else name
-    tokenizer = load_tokenizer(config)
+    source = _source(config)
+    tokenizer = _tokenizer(config, source)
     device = _device(config.device)
     dtype = _DTYPES.get(config.dtype) or (torch.bfloat16 if device.type == "cuda" else torch.float32)
-    model = _from_pretrained(AutoModelForCausalLM, config, dtype=dtype, use_safetensors=True)
+    model = _from_pretrained(AutoModelForCausalLM, config, source, dtype=dtype, use_safetensors=True)
     if tokenizer.pad_token_id is not None:
         model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
     model = model.eval().to(device) if to_device else model.eval()
@@ -43,7 +44,11 @@ def load_model(name: str | ModelConfig, *, to_device: bool = True) -> tuple[PreT
 def load_tokenizer(name: str | ModelConfig) -> PreTrainedTokenizerBase:
     """The tokenizer alone. A tokenizer without a padding token pads with its end token. Raises ModelError."""
     config = ModelConfig(name=name) if isinstance(name, str) else name
-    tokenizer: PreTrainedTokenizerBase = _from_pretrained(AutoTokenizer, config)
+    return _tokenizer(config, _source(config))
+
+
+def _tokenizer(config: ModelConfig, source: str) -> PreTrainedTokenizerBase:
+    tokenizer: PreTrainedTokenizerBase = _from_pretrained(AutoTokenizer, config, source)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -62,6 +67,7 @@ def model_identity(config: ModelConfig) -> dict[str, Any]:
 
 
 def _source(config: ModelConfig) -> str:
+    """Where the files are. Asked once per load: for the bundled model it reads and checks half a gigabyte."""
     return str(bundled_folder()) if config.name == "bundled" else config.name
 
 
@@ -76,8 +82,7 @@ def _device(name: str) -> torch.device:
         raise ModelError(f"model.device must be auto or a torch device, got {name!r}; e.g. cpu or cuda:0") from error
 
 
-def _from_pretrained(kind: Any, config: ModelConfig, **settings: Any) -> Any:
-    source = _source(config)
+def _from_pretrained(kind: Any, config: ModelConfig, source: str, **settings: Any) -> Any:
     try:
         return kind.from_pretrained(
             source, revision=config.revision or "main", trust_remote_code=config.trust_remote_code, **settings
