@@ -1,7 +1,7 @@
 """Attention maps as data: weights, the tokens they belong to, the checks they passed; saved and loaded without a model.
 
 Weights are `[layers, heads, queries, keys]`, float32: row i of a map is how token i spreads its attention over the
-tokens up to itself. Holds no torch and computes nothing but its own checks.
+tokens up to itself. Holds no torch and computes nothing but its own checks and the merge of tokens to symbols.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pipelines.errors import DataError
 from pipelines.rundir import write_bytes, write_json
 
 ROW_SUM_TOLERANCE = 1e-5
+_TENSORS = ("weights", "visible", "logits", "sink")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,35 +28,58 @@ class AttentionMaps:
 
     weights: Float[np.ndarray, "layer head query key"]
     visible: Bool[np.ndarray, "layer query key"]
-    """What each layer's own mask lets a query see."""
+    """What each layer's own mask lets a query see; everything, in a pass without a mask."""
+    logits: Float[np.ndarray, "layer head query key"] | None = None
+    """Scaled products of queries and keys before the mask; None where they were not kept."""
+    sink: Float[np.ndarray, "layer head query"] | None = None
+    """Mass that a learned sink takes from each row; None for models without sinks."""
+    layers: tuple[int, ...]
+    """The model's number of each layer in `weights`, from 0."""
+    heads: tuple[int, ...]
+    """The model's number of each head in `weights`, from 0; the same for every layer."""
     tokens: tuple[str, ...]
     """The tokens as text, in order, prefix included."""
     ids: tuple[int, ...]
     prefix_tokens: int
     """How many of the tokens stand before the first symbol."""
+    groups: tuple[tuple[int, ...], ...]
+    """Positions of the tokens of each symbol, in order; one position each where every symbol is a token."""
+    masked: bool = True
+    """False for the same weights run without a mask, which no autoregressive model does: for teaching."""
     info: dict[str, Any]
     """Model, settings and versions, for provenance."""
     checks: dict[str, float | bool]
-    """What `check` measured."""
+    """What `check` measured, and how far eager attention's logits are from the model's own implementation's."""
 
     def symbols_only(self) -> Float[np.ndarray, "layer head query key"]:
-        """The weights among the symbols themselves; with a prefix, rows then sum to less than 1."""
+        """The weights among the tokens after the prefix; with a prefix, rows then sum to less than 1."""
         start = self.prefix_tokens
         return self.weights[:, :, start:, start:]
 
+    def symbols(self) -> tuple[str, ...]:
+        """The text of each symbol: its tokens joined, the spaces around it dropped."""
+        texts = ("".join(self.tokens[position] for position in group) for group in self.groups)
+        return tuple(text.strip() or text for text in texts)
+
+    def merged(self) -> Float[np.ndarray, "layer head symbol symbol"]:
+        """Weights between symbols: summed over a key symbol's tokens, averaged over a query symbol's.
+
+        Rows keep their sums and the strict upper triangle its zeros (Clark et al. 2019, arXiv 1906.04341, section 4.1).
+        """
+        by_key = np.stack([self.weights[..., list(group)].sum(-1) for group in self.groups], axis=-1)
+        return np.stack([by_key[:, :, list(group)].mean(-2) for group in self.groups], axis=-2)
+
     def save(self, stem: Path) -> None:
-        """Write `<stem>.safetensors` (weights and masks) and `<stem>.json` (everything else)."""
-        tensors = {"weights": np.ascontiguousarray(self.weights), "visible": np.ascontiguousarray(self.visible)}
+        """Write `<stem>.safetensors` (the arrays) and `<stem>.json` (everything else)."""
+        arrays = {name: getattr(self, name) for name in _TENSORS}
+        tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items() if array is not None}
         write_bytes(stem.with_suffix(".safetensors"), save(tensors))
         rest = {
-            "tokens": list(self.tokens),
-            "ids": list(self.ids),
-            "prefix_tokens": self.prefix_tokens,
-            "shape": list(self.weights.shape),
-            "info": self.info,
-            "checks": self.checks,
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in _TENSORS
         }
-        write_json(stem.with_suffix(".json"), rest)
+        write_json(stem.with_suffix(".json"), {"shape": list(self.weights.shape), **rest})
 
     @classmethod
     def load(cls, stem: Path) -> AttentionMaps:
@@ -63,15 +87,11 @@ class AttentionMaps:
         try:
             tensors = load_file(stem.with_suffix(".safetensors"))
             rest = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
-            return cls(
-                weights=tensors["weights"],
-                visible=tensors["visible"],
-                tokens=tuple(rest["tokens"]),
-                ids=tuple(rest["ids"]),
-                prefix_tokens=rest["prefix_tokens"],
-                info=rest["info"],
-                checks=rest["checks"],
-            )
+            del rest["shape"]
+            for name in ("layers", "heads", "tokens", "ids"):
+                rest[name] = tuple(rest[name])
+            rest["groups"] = tuple(tuple(group) for group in rest["groups"])
+            return cls(**{name: tensors.get(name) for name in _TENSORS}, **rest)
         except Exception as error:
             if (
                 not isinstance(error, OSError | ValueError | KeyError | TypeError)
@@ -79,36 +99,3 @@ class AttentionMaps:
             ):
                 raise
             raise DataError(f"{stem}.*: cannot be read ({error}); run scripts/probe_attention.py again") from error
-
-
-def check(
-    weights: Float[np.ndarray, "layer head query key"], visible: Bool[np.ndarray, "layer query key"]
-) -> dict[str, float | bool]:
-    """What must hold of every map, measured: finite, rows sum to 1, hidden weights exactly 0. DataError if not.
-
-    `hidden_max` is the largest weight that a layer's mask hides and `future_max` the largest above the diagonal: both
-    must be 0.0 to the bit, because softmax of a masked score underflows to exactly 0 in float32.
-    """
-    hidden = np.where(visible[:, None], 0.0, weights)
-    future = weights[..., *np.triu_indices(weights.shape[-1], k=1)]
-    measured: dict[str, float | bool] = {
-        "finite": bool(np.isfinite(weights).all()),
-        "row_sum_error": float(np.abs(weights.sum(-1, dtype=np.float64) - 1).max()),
-        "hidden_max": float(np.abs(hidden).max()),
-        "future_max": float(np.abs(future).max(initial=0.0)),
-    }
-    broken = [
-        name
-        for name, holds in {
-            "finite": measured["finite"],
-            "row_sum_error": measured["row_sum_error"] <= ROW_SUM_TOLERANCE,
-            "hidden_max": measured["hidden_max"] == 0.0,
-            "future_max": measured["future_max"] == 0.0,
-        }.items()
-        if not holds
-    ]
-    if broken:
-        raise DataError(
-            f"attention maps break {', '.join(broken)} ({measured}); the model's attention is not causal softmax"
-        )
-    return measured
