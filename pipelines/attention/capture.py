@@ -1,136 +1,200 @@
-"""One forward pass, every attention map: hooks take each layer's weights as they are computed and free them.
+"""One forward pass, every layer's attention as it is computed, then freed.
 
-Takes any Hugging Face causal LM whose attention can run eagerly; leaves `AttentionMaps` and the model as it was found
-(attention implementation, training mode, hooks), also after an error. Other implementations return no weights at all,
-silently, so the pass runs eagerly and its logits are compared with the model's own implementation.
+Takes any Hugging Face causal LM whose attention goes through transformers' `AttentionInterface`; hands each layer's
+weights, mask, queries and keys to a callback and keeps none of them, so memory grows by one layer, not by all. The
+model is left as it was found (attention implementation, training mode), also after an error.
+
+transformers' fast implementations return no weights, silently, and its recording of eager ones holds every layer's at
+once. So a function of our own stands in for the model's attention during the pass. It calls the eager attention of the
+model's own modelling file, with whatever that file does beyond softmax (soft caps, learned sinks), and computes none
+itself.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+import dataclasses
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any, TypeAlias
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+from peft import PeftModel
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.masking_utils import eager_mask
 
-from pipelines.attention.maps import AttentionMaps, check
-from pipelines.attention.symbols import Prefix, prefix_ids, symbol_ids
 from pipelines.errors import ModelError
 
-LOGIT_TOLERANCE = 1e-4
+CausalLM: TypeAlias = PreTrainedModel | PeftModel
+_NAME = "attend_and_prefer_capture"
 
 
-def probe(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    symbols: Sequence[str],
-    *,
-    prefix: Prefix = "none",
-    info: dict[str, Any] | None = None,
-) -> AttentionMaps:
-    """The attention of every layer and head over `symbols`, each exactly one token, after an optional prefix.
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class LayerAttention:
+    """What one layer's attention computed. The tensors are the model's own: copy what is to outlive the callback."""
 
-    Raises DataError when a symbol is not one token or a map breaks its checks, ModelError when the model's attention
-    cannot be read.
+    layer: int
+    weights: Float[Tensor, "batch head query key"]
+    visible: Bool[Tensor, "batch query key"]
+    """What the mask that this layer was given lets each query see."""
+    queries: Float[Tensor, "batch head query size"]
+    """After the position embedding, if the model rotates."""
+    keys: Float[Tensor, "batch key_value_head key size"]
+    values: Float[Tensor, "batch key_value_head key value_size"]
+    scaling: float
+    softcap: float | None
+    has_sink: bool
+    """Whether a learned sink takes part of every row, so that rows sum to less than 1."""
+
+    def logits(self) -> Float[Tensor, "batch head query key"]:
+        """Scaled products of queries and keys, soft-capped where the model does, before the mask."""
+        shared_by = self.queries.shape[1] // self.keys.shape[1]
+        products = self.queries @ self.keys.repeat_interleave(shared_by, dim=1).transpose(-1, -2) * self.scaling
+        return products if self.softcap is None else self.softcap * torch.tanh(products / self.softcap)
+
+
+Receive = Callable[[LayerAttention], None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Capture:
+    receive: Receive
+    masked: bool
+
+
+_CAPTURE: ContextVar[_Capture | None] = ContextVar("attention_capture", default=None)
+
+
+@contextlib.contextmanager
+def captured(model: CausalLM, receive: Receive, *, masked: bool = True) -> Iterator[None]:
+    """Hand every layer's attention to `receive` inside the block.
+
+    With `masked=False` no layer gets a mask: every token sees every other, which the model was never trained for.
+    Raises ModelError when the model's attention cannot be replaced.
     """
-    before = prefix_ids(tokenizer, prefix)
-    ids = [*before, *symbol_ids(tokenizer, symbols)]
-    batch = torch.tensor([ids], device=model.device)
-    own_logits = _forward(model, batch)
-    layers: list[Float[np.ndarray, "head query key"]] = []
-    with _eager(model), _hooks(model, layers):
-        logits = _forward(model, batch)
-    if len(layers) != model.config.get_text_config().num_hidden_layers:
-        raise ModelError(
-            f"{type(model).__name__} gave {len(layers)} attention maps for "
-            f"{model.config.get_text_config().num_hidden_layers} layers; its attention cannot be read layer by layer"
-        )
-    weights = np.stack(layers)
-    visible = _visible(model, len(ids))
-    difference = float((logits - own_logits).abs().max())
-    if model.dtype == torch.float32 and difference > LOGIT_TOLERANCE:
-        raise ModelError(
-            f"eager attention changes the logits by {difference:.2e} (allowed {LOGIT_TOLERANCE}); the maps would not "
-            "be those of the model as it runs"
-        )
-    return AttentionMaps(
-        weights=weights,
-        visible=visible,
-        tokens=tuple(tokenizer.decode([token]) for token in ids),
-        ids=tuple(ids),
-        prefix_tokens=len(before),
-        info={**(info or {}), "prefix": prefix, "dtype": str(model.dtype).removeprefix("torch.")},
-        checks={**check(weights, visible), "eager_logit_difference": difference},
-    )
-
-
-@torch.inference_mode()
-def _forward(model: PreTrainedModel, ids: Int[Tensor, "1 token"]) -> Float[Tensor, "1 token vocabulary"]:
-    training = model.training
-    model.eval()
+    # Without a mask function of the same name, transformers would build no mask at all, and say nothing.
+    AttentionInterface.register(_NAME, _attention)
+    AttentionMaskInterface.register(_NAME, eager_mask)
+    base = base_model(model)
+    found = _implementations(base)
+    token = _CAPTURE.set(_Capture(receive, masked))
     try:
-        # The mask is explicit: without one, jumps in the positions would be read as packed sequences.
-        logits: Tensor = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
-        return logits.float()
-    finally:
-        model.train(training)
-
-
-@contextlib.contextmanager
-def _eager(model: PreTrainedModel) -> Iterator[None]:
-    """Eager attention inside the block; whatever there was after it."""
-    found = model.config._attn_implementation
-    model.set_attn_implementation("eager")
-    try:
-        if model.config._attn_implementation != "eager":
-            raise ModelError(f"{type(model).__name__} cannot run attention eagerly; its weights cannot be read")
-        yield
-    finally:
-        model.set_attn_implementation(found)
-
-
-@contextlib.contextmanager
-def _hooks(model: PreTrainedModel, layers: list[Float[np.ndarray, "head query key"]]) -> Iterator[None]:
-    """Hooks that move each layer's weights into `layers` and keep the model from holding on to them."""
-
-    def take(_module: nn.Module, _arguments: tuple[Any, ...], output: Any) -> Any:
-        weights = output[1]
-        if weights is None or weights.ndim != 4:
-            raise ModelError("an attention layer returned no weights; model.set_attn_implementation('eager') must hold")
-        layers.append(weights[0].float().cpu().numpy())
-        return (output[0], None, *output[2:])
-
-    handles = [module.register_forward_hook(take) for module in _attention_modules(model)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _attention_modules(model: PreTrainedModel) -> list[nn.Module]:
-    """The modules whose second output transformers itself records as the attention weights, in layer order."""
-    for part in model.modules():
-        recorded = getattr(part, "_can_record_outputs", None) or {}
-        if "attentions" in recorded:
-            entry = recorded["attentions"]
-            kinds: tuple[Any, ...] = tuple(
-                getattr(item, "target_class", item) for item in (entry if isinstance(entry, list) else [entry])
+        with _quiet_refusal():
+            base.set_attn_implementation(_NAME)
+        if any(name != _NAME for name in _implementations(base).values()):
+            raise ModelError(
+                f'{type(base).__name__} does not follow set_attn_implementation("eager"): '
+                "its attention weights cannot be read"
             )
-            return [module for module in part.modules() if isinstance(module, kinds)]
-    raise ModelError(f"{type(model).__name__} does not say which modules compute attention; it cannot be probed")
+        yield
+    finally:
+        _CAPTURE.reset(token)
+        base.set_attn_implementation(found)
 
 
-def _visible(model: PreTrainedModel, tokens: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """What each layer's mask lets a query see: everything up to itself, within the layer's window if it has one."""
-    config = model.config.get_text_config()
-    distance = np.arange(tokens)[:, None] - np.arange(tokens)[None, :]
-    kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
-    causal = distance >= 0
-    return np.stack(
-        [causal & (distance < config.sliding_window) if kind == "sliding_attention" else causal for kind in kinds]
+def forward(
+    model: CausalLM,
+    ids: Int[Tensor, "batch token"],
+    mask: Int[Tensor, "batch token"] | None = None,
+    *,
+    keep: int | None = None,
+) -> Float[Tensor, "batch kept vocabulary"]:
+    """The logits of the first `keep` positions (all of them for None), in float32, without dropout or cache."""
+    base = base_model(model)
+    mask = torch.ones_like(ids) if mask is None else mask
+    settings: dict[str, Any] = {}
+    parameters = inspect.signature(base.forward).parameters
+    if keep is not None and "logits_to_keep" in parameters:
+        settings["logits_to_keep"] = torch.arange(min(keep, ids.shape[1]), device=ids.device)
+    if not mask.all() and "position_ids" in parameters:
+        settings["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
+    training = base.training
+    base.eval()
+    try:
+        with torch.inference_mode():
+            # The mask is explicit: without one, jumps in the positions would be read as packed sequences.
+            logits: Tensor = base(input_ids=ids, attention_mask=mask, use_cache=False, **settings).logits
+            return logits[:, :keep].float()
+    finally:
+        base.train(training)
+
+
+def base_model(model: CausalLM) -> PreTrainedModel:
+    """The transformers model, inside its adapters if it has some; they stay on or off as they are."""
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    assert isinstance(base, PreTrainedModel)
+    return base
+
+
+def output_projection(model: CausalLM, layer: int) -> nn.Module | None:
+    """The module that maps a layer's heads, side by side, to the residual stream; None where no name of it is known."""
+    for part in base_model(model).modules():
+        if getattr(part, "layer_idx", None) == layer:
+            for name in ("o_proj", "c_proj", "out_proj", "dense"):
+                projection = getattr(part, name, None)
+                if isinstance(projection, nn.Module):
+                    return projection
+    return None
+
+
+def _attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **settings: Any
+) -> tuple[Tensor, Tensor | None]:
+    eager = getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
+    if eager is None:
+        raise ModelError(f"{type(module).__name__} has no eager attention; its weights cannot be read")
+    capture = _CAPTURE.get()
+    if capture is not None and not capture.masked:
+        attention_mask = None
+    output, weights = eager(module, query, key, value, attention_mask, **settings)
+    if capture is None:
+        return output, weights
+    scaling = settings.get("scaling")
+    capture.receive(
+        LayerAttention(
+            layer=int(getattr(module, "layer_idx", 0)),
+            weights=weights,
+            visible=_visible(attention_mask, weights),
+            queries=query,
+            keys=key,
+            values=value,
+            scaling=query.shape[-1] ** -0.5 if scaling is None else float(scaling),
+            softcap=settings.get("softcap"),
+            has_sink=settings.get("s_aux") is not None or getattr(module, "sinks", None) is not None,
+        )
     )
+    return output, None
+
+
+def _visible(mask: Tensor | None, weights: Tensor) -> Bool[Tensor, "batch query key"]:
+    batch, _, queries, keys = weights.shape
+    if mask is None:
+        return torch.ones((batch, queries, keys), dtype=torch.bool, device=weights.device)
+    seen = mask if mask.dtype == torch.bool else mask == 0
+    return seen[:, 0, :, :keys].expand(batch, -1, -1)
+
+
+def _implementations(model: PreTrainedModel) -> dict[str, Any]:
+    """The attention implementation of the model and of its parts, as `set_attn_implementation` takes them back."""
+    parts = {name: getattr(model.config, name, None) for name in model.config.sub_configs}
+    return {
+        "": model.config._attn_implementation,
+        **{name: part._attn_implementation for name, part in parts.items() if part is not None},
+    }
+
+
+@contextlib.contextmanager
+def _quiet_refusal() -> Iterator[None]:
+    """transformers only logs that a model keeps its implementation; the error raised here instead says more."""
+    from transformers.utils import logging  # noqa: PLC0415 - a name that would hide the standard library's
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)

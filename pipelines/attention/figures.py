@@ -23,10 +23,8 @@ _NUMBERS_UP_TO = 12
 
 def draw_head(maps: AttentionMaps, layer: int, head: int) -> dict[str, bytes]:
     """`{"svg": …, "png": …}` of one head over the symbols. The same maps give the same bytes."""
-    start = maps.prefix_tokens
-    weights = maps.symbols_only()[layer, head]
-    visible = maps.visible[layer, start:, start:]
-    labels = [token.replace(" ", "␣") for token in maps.tokens[start:]]
+    weights, visible = maps.head(layer, head), maps.visible_symbols(layer)
+    labels = maps.symbols()
     size = len(labels)
     figure = Figure(figsize=(1.6 + 0.62 * size, 1.5 + 0.62 * size), layout="constrained")
     axes = figure.add_subplot()

@@ -18,8 +18,7 @@ from safetensors.numpy import load_file, save
 from pipelines.errors import DataError
 from pipelines.rundir import write_bytes, write_json
 
-ROW_SUM_TOLERANCE = 1e-5
-_TENSORS = ("weights", "visible", "logits", "sink")
+_TENSORS = ("weights", "visible", "logits", "sink", "value_norms")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,6 +32,8 @@ class AttentionMaps:
     """Scaled products of queries and keys before the mask; None where they were not kept."""
     sink: Float[np.ndarray, "layer head query"] | None = None
     """Mass that a learned sink takes from each row; None for models without sinks."""
+    value_norms: Float[np.ndarray, "layer head key"] | None = None
+    """Length of what each key adds to the residual stream at weight 1 (Kobayashi et al. 2020, arXiv 2004.10102)."""
     layers: tuple[int, ...]
     """The model's number of each layer in `weights`, from 0."""
     heads: tuple[int, ...]
@@ -69,15 +70,25 @@ class AttentionMaps:
         by_key = np.stack([self.weights[..., list(group)].sum(-1) for group in self.groups], axis=-1)
         return np.stack([by_key[:, :, list(group)].mean(-2) for group in self.groups], axis=-2)
 
+    def head(self, layer: int, head: int) -> Float[np.ndarray, "symbol symbol"]:
+        """One head's weights between symbols, by the model's own numbers; DataError for one that was not probed."""
+        if layer not in self.layers or head not in self.heads:
+            raise DataError(f"layer {layer}, head {head} is not among the probed ones; probe it as well")
+        pattern: np.ndarray = self.merged()[self.layers.index(layer), self.heads.index(head)]
+        return pattern
+
+    def visible_symbols(self, layer: int) -> Bool[np.ndarray, "symbol symbol"]:
+        """Which symbols the layer's mask lets each symbol see some token of."""
+        visible = self.visible[self.layers.index(layer)]
+        return np.array([[visible[np.ix_(query, key)].any() for key in self.groups] for query in self.groups])
+
     def save(self, stem: Path) -> None:
         """Write `<stem>.safetensors` (the arrays) and `<stem>.json` (everything else)."""
         arrays = {name: getattr(self, name) for name in _TENSORS}
         tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items() if array is not None}
         write_bytes(stem.with_suffix(".safetensors"), save(tensors))
         rest = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.name not in _TENSORS
+            field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in _TENSORS
         }
         write_json(stem.with_suffix(".json"), {"shape": list(self.weights.shape), **rest})
 

@@ -1,40 +1,117 @@
-"""Numbers for single heads, and the rule by which the page chooses the head it shows.
+"""Numbers for single heads, each beside what uniform attention would get, and the rule that picks the head shown.
 
-Every score takes one pattern `[query, key]` or many `[..., query, key]`, never changes it, and is NaN where the
-sequence is too short to define it. NumPy only.
+Takes weights `[head, query, key]`; leaves one number per head and score, NaN where the sequence does not define it:
+too short, no repeated token, no two tokens of one class. Rows are those of the symbols; the prefix's are left out.
+"First" is the first token of all, prefix included, because that is where attention sinks. The weights are read once, in
+blocks, so that 2,048 tokens cost a fraction of the model's own pass. NumPy only.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from pipelines.attention.maps import AttentionMaps
+from pipelines.attention.score_definitions import DEFINITIONS, Definition
+from pipelines.errors import DataError
+
+_SMALLEST_REMAINDER = 0.05
+"""Mass beside the first token and itself that a row must have left to be renormalised."""
+_BLOCK_ROWS = 128
+_TINY = np.finfo(np.float32).tiny
 
 
-def first_token(patterns: Float[np.ndarray, "... query key"]) -> Float[np.ndarray, ...]:
-    """Mean weight on the first token over the rows after it: the sink (Xiao et al. 2023, arXiv 2309.17453)."""
-    return _mean(patterns[..., 1:, 0])
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Score:
+    """One score of every head, and what a head would get that attends to all it sees alike."""
+
+    definition: Definition
+    values: Float[np.ndarray, "layer head"]
+    """NaN where undefined."""
+    baseline: Float[np.ndarray, " layer"]
+    """Uniform attention under the layer's own mask."""
+
+    @property
+    def lift(self) -> Float[np.ndarray, "layer head"]:
+        """Values above the baseline."""
+        lift: np.ndarray = self.values - self.baseline[:, None]
+        return lift
 
 
-def previous_token(patterns: Float[np.ndarray, "... query key"]) -> Float[np.ndarray, ...]:
-    """Mean weight on the token before, from the third row on: in the second row "previous" and "first" are one."""
-    rows = np.arange(2, patterns.shape[-1])
-    return _mean(patterns[..., rows, rows - 1])
+def score_maps(maps: AttentionMaps) -> tuple[Score, ...]:
+    """Every score of every head. Raises DataError for a pass without a mask: its rows see what no model does."""
+    if not maps.masked:
+        raise DataError("scores are of maps with a mask, got an unmasked pass; score the masked one")
+    classes = [symbol_class(token) for token in maps.tokens]
+    found = []
+    for weights, visible in zip(maps.weights, maps.visible, strict=True):
+        uniform = visible / np.maximum(visible.sum(-1, keepdims=True), 1)
+        with_uniform = np.concatenate([weights, uniform[None].astype(np.float32)])
+        found.append(layer_scores(with_uniform, visible, maps.ids, classes, maps.prefix_tokens))
+    return tuple(
+        Score(
+            definition=definition,
+            values=np.stack([layer[name][:-1] for layer in found]),
+            baseline=np.array([layer[name][-1] for layer in found]),
+        )
+        for name, definition in DEFINITIONS.items()
+    )
 
 
-def same_class(patterns: Float[np.ndarray, "... query key"], classes: list[str]) -> Float[np.ndarray, ...]:
-    """Mean weight on earlier tokens of the row's own class, the first token left out.
+def layer_scores(
+    weights: Float[np.ndarray, "head query key"],
+    visible: Bool[np.ndarray, "query key"],
+    ids: Sequence[int],
+    classes: Sequence[str],
+    prefix_tokens: int = 0,
+) -> dict[str, Float[np.ndarray, " head"]]:
+    """Score name → value of each head of one layer whose mask is causal. `classes` are those of all tokens."""
+    tokens = len(ids)
+    rows = np.arange(tokens)
+    kinds = sorted(set(classes))
+    of_kind = np.array([[one == kind for kind in kinds] for one in classes], dtype=np.float32)
+    of_kind[:prefix_tokens] = 0
+    statistics = _read(weights, np.hstack([of_kind, rows[:, None].astype(np.float32)]))
+    own, diagonal, first = np.array([kinds.index(one) for one in classes]), weights[:, rows, rows], weights[:, :, 0]
 
-    The first token draws attention whatever it is, so only rows count that have an earlier token of their class other
-    than it: in `1 a 2 b 3` the rows of `b` (which can look at `a`) and of the last `3` (at `2`). After the property
-    alignment of Vig & Belinkov (2019, arXiv 1906.04284, section 4.2).
-    """
-    same = np.array([[a == b for b in classes] for a in classes])
-    eligible = np.tril(same, k=-1)
-    eligible[:, 0] = False
-    rows = eligible.any(axis=1)
-    return _mean((patterns * eligible).sum(-1)[..., rows])
+    first_of_kind = of_kind[0, own]  # 1 where the first token is of the row's class
+    same = statistics.products[:, rows, own] - diagonal  # all are later than the prefix
+    same_past_first = same - np.where(rows == 0, 0, first * first_of_kind)
+    earlier = np.cumsum(of_kind, axis=0)[rows, own] - 1
+    earlier_past_first = earlier - np.where(rows == 0, 0, first_of_kind)
+    other_past_first = np.maximum(rows - 1, 0) - earlier_past_first
+    rest = statistics.totals - diagonal - np.where(rows == 0, 0, first)
+    past_prefix = rows >= prefix_tokens
+    has_same = past_prefix & (earlier_past_first > 0)
+    free = has_same & (other_past_first > 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sink_free = np.where(free & (rest >= _SMALLEST_REMAINDER), same_past_first / rest, np.nan)
+        shown = visible.sum(-1)
+        entropy = np.where(shown > 1, statistics.entropies / np.log(shown), np.nan)
+        distance = rows - statistics.products[:, :, -1] / statistics.totals
+    after_first = past_prefix & (rows >= 1)
+    digit, letter = (np.array([one == kind for one in classes]) for kind in ("digit", "letter"))
+    back = np.maximum(rows - 1, 0), np.maximum(rows - 2, 0)
+    return {
+        "previous_token": _mean(weights[:, rows, back[0]], past_prefix & (rows >= 2)),
+        "first_token": _mean(first, after_first),
+        "self": _mean(diagonal, after_first),
+        "two_back": _mean(weights[:, rows, back[1]], past_prefix & (rows >= 3)),
+        "same_class": _mean(same, past_prefix & (earlier > 0)),
+        "same_class_past_first": _mean(same_past_first, has_same),
+        "same_class_sink_free": _mean(sink_free, free),
+        "digit_to_digit": _mean(same_past_first, has_same & digit),
+        "letter_to_letter": _mean(same_past_first, has_same & letter),
+        **_repeats(weights, ids, prefix_tokens),
+        "entropy": _mean(entropy, after_first),
+        "distance": _mean(distance, after_first),
+        "confidence": _mean(statistics.largest, after_first),
+    }
 
 
 def symbol_class(symbol: str) -> str:
@@ -43,22 +120,107 @@ def symbol_class(symbol: str) -> str:
     return "digit" if text.isdigit() else "letter" if text.isalpha() else "other"
 
 
+TELLING_RULE = "most weight on earlier symbols of the same class, the sequence's first token left out"
+"""How the head is chosen that is shown first."""
+
+
 def telling_head(maps: AttentionMaps) -> tuple[int, int]:
-    """(layer, head) shown by default: the most weight on earlier symbols of the same class, the first left out.
+    """(layer, head), by the model's own numbers, of the head that `TELLING_RULE` picks among the symbols.
 
     It is the one structure in the handout's sequence that neither position nor the sink explains. Where no row can have
     it (all symbols of different classes), the strongest previous-token head. Ties go to the first.
     """
-    patterns = maps.symbols_only()
-    scores = same_class(patterns, [symbol_class(token) for token in maps.tokens[maps.prefix_tokens :]])
-    if np.isnan(scores).any():
-        scores = previous_token(patterns)
-    layer, head = np.unravel_index(int(np.nanargmax(np.nan_to_num(scores))), scores.shape)
-    return int(layer), int(head)
+    patterns = maps.merged()
+    symbols = maps.symbols()
+    start = min(maps.prefix_tokens, 1)  # a prefix is one more token before the symbols, as far as this rule goes
+    padded = np.zeros((*patterns.shape[:2], len(symbols) + start, len(symbols) + start), dtype=np.float32)
+    padded[:, :, start:, start:] = patterns
+    visible = np.tri(padded.shape[-1], dtype=bool)
+    classes = ["other"] * start + [symbol_class(symbol) for symbol in symbols]
+    scores = layer_scores(padded.reshape(-1, *padded.shape[2:]), visible, range(len(classes)), classes, start)
+    chosen = scores["same_class_past_first"]
+    if np.isnan(chosen).any():
+        chosen = scores["previous_token"]
+    layer, head = divmod(int(np.argmax(np.nan_to_num(chosen))), patterns.shape[1])
+    return maps.layers[layer], maps.heads[head]
 
 
-def _mean(values: Float[np.ndarray, "... row"]) -> Float[np.ndarray, ...]:
-    if values.shape[-1] == 0:
-        return np.full(values.shape[:-1], np.nan)
-    result: np.ndarray = values.mean(axis=-1)
-    return result
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Statistics:
+    """What one reading of the weights leaves of every row."""
+
+    products: Float[np.ndarray, "head query feature"]
+    totals: Float[np.ndarray, "head query"]
+    entropies: Float[np.ndarray, "head query"]
+    """In nats, of the row divided by its total."""
+    largest: Float[np.ndarray, "head query"]
+
+
+def _read(weights: Float[np.ndarray, "head query key"], features: Float[np.ndarray, "key feature"]) -> _Statistics:
+    heads, tokens, _ = weights.shape
+    columns = np.vstack([features.T, np.ones((1, tokens), np.float32)])
+    products = np.empty((heads, tokens, len(columns)), np.float32)
+    entropies, largest = (np.empty((heads, tokens), np.float32) for _ in range(2))
+
+    def read(head: int) -> None:
+        buffer = np.empty(
+            min(_BLOCK_ROWS, tokens) * tokens, np.float32
+        )  # a fresh one per block costs as much as the logs
+        for start in range(0, tokens, _BLOCK_ROWS):
+            last = min(start + _BLOCK_ROWS, tokens)  # no later key is visible to these rows
+            block = weights[head, start:last, :last]
+            # Not a matrix product: the threads of BLAS would fight with these.
+            products[head, start:last] = np.vecdot(block[:, None], columns[None, :, :last])
+            largest[head, start:last] = block.max(-1)
+            logs = buffer[: block.size].reshape(block.shape)
+            np.log(np.add(block, _TINY, out=logs), out=logs)
+            entropies[head, start:last] = -np.vecdot(block, logs)
+
+    if tokens <= _BLOCK_ROWS:
+        for head in range(heads):
+            read(head)
+    else:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(read, range(heads)))
+    totals = products[..., -1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        entropies = entropies / totals + np.log(totals)
+    return _Statistics(products=products[..., :-1], totals=totals, entropies=entropies, largest=largest)
+
+
+def _repeats(
+    weights: Float[np.ndarray, "head query key"], ids: Sequence[int], prefix_tokens: int
+) -> dict[str, Float[np.ndarray, " head"]]:
+    """Weight on earlier copies of a row's token, and on the tokens that followed them."""
+    pairs, followed = _copies(tuple(ids), prefix_tokens)
+    scores = {}
+    for name, cells in (("duplicate_token", pairs), ("induction", followed)):
+        if not len(cells):
+            scores[name] = np.full(len(weights), np.nan)
+            continue
+        rows, keys = cells.T
+        scores[name] = weights[:, rows, keys].sum(-1, dtype=np.float64) / len(np.unique(rows))
+    return scores
+
+
+@functools.lru_cache(maxsize=4)  # the same for every layer
+def _copies(
+    ids: tuple[int, ...], prefix_tokens: int
+) -> tuple[Int[np.ndarray, "pair row_and_key"], Int[np.ndarray, "pair row_and_key"]]:
+    """(row, earlier place of its token) and (row, place after that), where they are two places."""
+    places: dict[int, list[int]] = {}
+    pairs: list[tuple[int, int]] = []
+    for row in range(prefix_tokens, len(ids)):
+        earlier = places.setdefault(ids[row], [])
+        pairs += [(row, copy) for copy in earlier]
+        earlier.append(row)
+    followed = [(row, copy + 1) for row, copy in pairs if copy + 1 < row]
+    return np.array(pairs, int).reshape(-1, 2), np.array(followed, int).reshape(-1, 2)
+
+
+def _mean(values: Float[np.ndarray, "head query"], rows: Bool[np.ndarray, " query"]) -> Float[np.ndarray, " head"]:
+    """Mean over the chosen rows that are defined."""
+    chosen = values[:, rows].astype(np.float64)
+    counts = np.isfinite(chosen).sum(-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(counts > 0, np.nansum(chosen, axis=-1) / counts, np.nan)

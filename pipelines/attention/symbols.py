@@ -1,11 +1,14 @@
-"""From the handout's symbols to token ids, one token each, and what may stand before them.
+"""From a sequence of symbols to token ids, and which tokens make up which symbol.
 
-`1 a 2 b 3` as running text is not five tokens to every tokenizer (SmolLM2's makes seven: it isolates digits and keeps
-the spaces). So each symbol is encoded by itself and must be exactly one token.
+`1 a 2 b 3` as running text is not five tokens to every tokenizer: SmolLM2's makes seven, because it isolates digits and
+keeps the spaces before them. So there are two ways, and the maps say which: `symbols` encodes each symbol by itself and
+wants exactly one token; `text` takes the tokenizer's own split and remembers each symbol's tokens.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -14,12 +17,49 @@ from transformers import PreTrainedTokenizerBase
 from pipelines.errors import DataError
 
 Prefix = Literal["none", "bos", "chat"]
+Split = Literal["symbols", "text"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class TokenSequence:
+    """Token ids with what stands for what."""
+
+    ids: tuple[int, ...]
+    """Prefix and symbols."""
+    prefix_tokens: int
+    groups: tuple[tuple[int, ...], ...]
+    """Positions in `ids` of each symbol's tokens, in order."""
+    split: Split
+    prefix: Prefix
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase, text: str | Sequence[str], *, split: Split = "symbols", prefix: Prefix = "none"
+) -> TokenSequence:
+    """The tokens of symbols separated by spaces, or given one by one, after an optional prefix.
+
+    Raises DataError when a symbol is not one token (`symbols`), or when a token reaches over two symbols (`text`).
+    """
+    symbols = text.split() if isinstance(text, str) else list(text)
+    if not symbols:
+        raise DataError("the sequence must hold at least one symbol, got none; e.g. 1 a 2 b 3")
+    before = prefix_ids(tokenizer, prefix)
+    if split == "symbols":
+        ids = symbol_ids(tokenizer, symbols)
+        groups = [[position] for position in range(len(ids))]
+    else:
+        ids, groups = _text_groups(tokenizer, text if isinstance(text, str) else " ".join(symbols))
+    return TokenSequence(
+        ids=(*before, *ids),
+        prefix_tokens=len(before),
+        groups=tuple(tuple(len(before) + position for position in group) for group in groups),
+        split=split,
+        prefix=prefix,
+    )
 
 
 def symbol_ids(tokenizer: PreTrainedTokenizerBase, symbols: Sequence[str]) -> list[int]:
     """One token id per symbol; DataError names the first symbol that is more or fewer, and its pieces."""
-    if not symbols:
-        raise DataError("the sequence must hold at least one symbol, got none; e.g. 1 a 2 b 3")
     ids = []
     vocabulary = tokenizer.get_vocab()
     for symbol in symbols:
@@ -33,12 +73,6 @@ def symbol_ids(tokenizer: PreTrainedTokenizerBase, symbols: Sequence[str]) -> li
     return ids
 
 
-def text_tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[str]:
-    """The tokenizer's own split of running text, each piece as text, spaces visible as `␣`."""
-    ids = tokenizer.encode(text, add_special_tokens=False)
-    return [tokenizer.decode([token]).replace(" ", "␣") for token in ids]
-
-
 def prefix_ids(tokenizer: PreTrainedTokenizerBase, prefix: Prefix) -> list[int]:
     """Token ids before the symbols: none, the tokenizer's BOS, or its chat template up to the user's text."""
     if prefix == "none":
@@ -49,6 +83,31 @@ def prefix_ids(tokenizer: PreTrainedTokenizerBase, prefix: Prefix) -> list[int]:
                 "prefix must be none or chat for a tokenizer without BOS, got 'bos'; change attention.prefix"
             )
         return [tokenizer.bos_token_id]
+    if tokenizer.chat_template is None:
+        raise DataError("prefix must be none or bos for a tokenizer without a chat template, got 'chat'")
     marker = "\N{SNOWMAN}"
     rendered = str(tokenizer.apply_chat_template([{"role": "user", "content": marker}], tokenize=False))
     return list(tokenizer.encode(rendered.partition(marker)[0], add_special_tokens=False))
+
+
+def _text_groups(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int], list[list[int]]]:
+    """The tokenizer's own split, and the tokens of each word; a token of spaces alone belongs to the word after it."""
+    if not tokenizer.is_fast:
+        raise DataError("--tokens text needs a fast tokenizer, which knows where its tokens begin; use symbols")
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    words = [match.span() for match in re.finditer(r"\S+", text)]
+    groups: list[list[int]] = [[] for _ in words]
+    waiting: list[int] = []
+    for position, (start, end) in enumerate(encoded["offset_mapping"]):
+        touched = [index for index, (first, last) in enumerate(words) if first < end and start < last]
+        if len(touched) > 1:
+            raise DataError(
+                f"token {text[start:end]!r} must lie within one symbol, got {len(touched)}; put spaces elsewhere"
+            )
+        if not touched:
+            waiting.append(position)
+            continue
+        groups[touched[0]] += [*waiting, position]
+        waiting = []
+    groups[-1] += waiting
+    return list(encoded["input_ids"]), groups

@@ -86,19 +86,27 @@ def _attention(run: RunDir) -> dict[str, Any] | None:
         return None
     before = AttentionMaps.load(run.attention / "before")
     layer, head = telling_head(before)
-    size = len(before.tokens) - before.prefix_tokens
+    symbols = before.symbols()
+    findings = {
+        phase: json.loads(path.read_text(encoding="utf-8"))
+        for phase in ("before", "after")
+        if (path := run.attention / f"{phase}_findings.json").exists()
+    }
     phases = [phase for phase in ("before", "after") if (run.attention / f"{phase}.svg").exists()]
     return {
         "layer": layer,
         "head": head,
-        "layers": before.weights.shape[0],
-        "heads": before.weights.shape[1],
-        "zeros": size * (size - 1) // 2,
+        "layers": len(before.layers),
+        "heads": len(before.heads),
+        "zeros": len(symbols) * (len(symbols) - 1) // 2,
+        "text_tokens": AttentionMaps.load(run.attention / "before_text").tokens,
+        "findings": findings,
+        "explorer": (run.attention / "explorer.html").exists(),
         "checks": before.checks,
         "info": before.info,
         "figures": {phase: _data_uri((run.attention / f"{phase}.svg").read_bytes()) for phase in phases},
-        "rows": before.symbols_only()[layer, head].tolist(),
-        "tokens": before.tokens[before.prefix_tokens :],
+        "rows": before.head(layer, head).tolist(),
+        "tokens": symbols,
     }
 
 

@@ -1,0 +1,6 @@
+"""One self-contained page to look at, compare, judge and export attention maps."""
+
+from pipelines.attention.explorer.page import Explorer, render_explorer
+from pipelines.attention.explorer.payload import View
+
+__all__ = ["Explorer", "View", "render_explorer"]

@@ -1,0 +1,73 @@
+"""The explorer's page: payload, style and scripts put into one file that asks the network for nothing.
+
+The page's own policy forbids every request, and runs no script but the one it was made with. Tokens are untrusted text:
+they travel as JSON and reach the page as text nodes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from pipelines.attention.explorer.payload import View, build_payload
+from pipelines.rundir import write_text
+
+_SCRIPTS = ("data", "theme", "draw", "overview", "sketch", "export", "app")
+_IFRAME_PIXELS = 900
+
+
+def render_explorer(views: Sequence[View], *, title: str) -> str:
+    """The page as HTML. Raises DataError for maps that do not belong together, ConfigError for too many weights."""
+    here = files("pipelines.attention.explorer")
+    script = "\n".join(
+        ["(() => {", '"use strict";', *((here / f"{name}.js").read_text("utf-8") for name in _SCRIPTS), "})();"]
+    )
+    style = (here / "explorer.css").read_text("utf-8")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipelines.attention", "explorer"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template("explorer.html.j2").render(
+        title=title,
+        style=Markup(style),  # noqa: S704 - our own file
+        script=Markup(script),  # noqa: S704 - our own files
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        payload=Markup(_embed(build_payload(views, title))),  # noqa: S704 - every `<` is escaped
+    )
+
+
+class Explorer:
+    """The page as an object that notebooks show, in a frame that cannot reach them."""
+
+    def __init__(self, views: Sequence[View], *, title: str) -> None:
+        self.html = render_explorer(views, title=title)
+
+    def save(self, path: Path) -> None:
+        """Write the page to a file."""
+        write_text(path, self.html)
+
+    def _repr_html_(self) -> str:
+        return (
+            f'<iframe title="attention explorer" sandbox="allow-scripts allow-downloads" width="100%" '
+            f'height="{_IFRAME_PIXELS}" style="border:0" srcdoc="{html.escape(self.html)}"></iframe>'
+        )
+
+
+def _embed(payload: object) -> str:
+    """JSON that no HTML parser can leave, and no script parser trip over."""
+    text = json.dumps(payload, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,174 @@
+"""What holds beyond one picture: scores over seeded sequences, what training changed, and what a head is for.
+
+Takes a policy and its maps; leaves `<phase>_findings.json`. The ensembles show whether a head does what the handout's
+five tokens suggest; the comparison names the most changed heads beside its noise floor; ablation says what a head's
+output does to the prediction, beside the other heads of its layer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from transformers import PreTrainedTokenizerBase
+
+from pipelines.attention.ablation import ablate_head
+from pipelines.attention.capture import CausalLM, base_model
+from pipelines.attention.comparison import compare
+from pipelines.attention.ensembles import ScoresOf, alternating, measure, pick_heads, repeated, shuffled_classes
+from pipelines.attention.maps import AttentionMaps
+from pipelines.attention.probe import Selection, probe, probe_scores
+from pipelines.attention.symbols import TokenSequence
+from pipelines.errors import DataError
+from pipelines.rundir import write_json
+
+_MOST_CHANGED = 10
+_PICKS = {
+    # On shuffled classes, so that class and distance come apart.
+    "same_class_sink_free": "shuffled_classes",
+    "two_back": "alternating",
+    "previous_token": "repeated",
+    "duplicate_token": "repeated",
+    "induction": "repeated",
+}
+
+
+def find(
+    model: CausalLM, tokenizer: PreTrainedTokenizerBase, maps: AttentionMaps, shown: tuple[int, int], seeds: int
+) -> dict[str, Any]:
+    """Ensembles over `seeds` sequences of each kind, the heads they pick, and the shown head ablated on its own text.
+
+    Raises DataError for fewer than four seeds, or a tokenizer without single-token digits and letters.
+    """
+    scores_of = _scores_of(model, tokenizer)
+    kinds = _sequences(tokenizer, seeds)
+    names = {kind: sorted(name for name, used in _PICKS.items() if used == kind) for kind in kinds}
+    ensembles = {kind: measure(scores_of, sequences, names[kind]) for kind, sequences in kinds.items()}
+    picked = {name: pick_heads(scores_of, kinds[kind], name) for name, kind in _PICKS.items()}
+    induction = picked["induction"][0]
+    copied = kinds["repeated"][1]  # a seed that had no part in the choice
+    return {
+        "seeds": seeds,
+        "ensembles": {
+            kind: {name: {"mean": _plain(one.mean), "margin": _plain(one.margin)} for name, one in found.items()}
+            for kind, found in ensembles.items()
+        },
+        "picked": {name: [dataclasses.asdict(head) for head in heads] for name, heads in picked.items()},
+        "ablations": {
+            "shown_head": _ablate(model, maps.ids, shown, first=maps.prefix_tokens),
+            "induction_head": _ablate(model, copied, (induction.layer, induction.head), first=len(copied) // 2),
+        },
+    }
+
+
+def find_change(
+    model: CausalLM, tokenizer: PreTrainedTokenizerBase, before: AttentionMaps, after: AttentionMaps
+) -> dict[str, Any]:
+    """The most changed heads, with the score of each that moved most, and the floor: the same model probed twice."""
+    comparison = compare(before, after)
+    sequence = TokenSequence(
+        ids=after.ids, prefix_tokens=after.prefix_tokens, groups=after.groups, split="symbols", prefix="none"
+    )
+    again = probe(model, tokenizer, sequence, Selection(layers=after.layers, heads=after.heads))
+    changed: list[dict[str, Any]] = []
+    for layer, head in comparison.ranked()[:_MOST_CHANGED]:
+        place = comparison.layers.index(layer), comparison.heads.index(head)
+        moved = {name: float(values[place]) for name, values in comparison.changes.items() if name != "distance"}
+        most = max(moved, key=lambda name: np.nan_to_num(abs(moved[name])))
+        changed.append(
+            {
+                "layer": layer,
+                "head": head,
+                "jsd_bits": float(comparison.jsd[place]),
+                "total_variation": float(comparison.total_variation[place]),
+                "most_moved_score": most,
+                "moved_by": moved[most],
+            }
+        )
+    return {
+        "most_changed": changed,
+        "median_jsd_bits": float(np.median(comparison.jsd)),
+        "same_model_twice_jsd_bits": float(compare(after, again).jsd.max()),
+        "most_changed_ablated": _ablate(
+            model, after.ids, (changed[0]["layer"], changed[0]["head"]), first=after.prefix_tokens
+        ),
+    }
+
+
+def compare_scale(before: AttentionMaps, after: AttentionMaps, other: AttentionMaps) -> dict[str, float]:
+    """The change beside that of another training run: how far two runs are apart that should agree."""
+    return {
+        "median_jsd_bits": float(np.median(compare(before, after).jsd)),
+        "other_run_median_jsd_bits": float(np.median(compare(before, other).jsd)),
+        "between_runs_median_jsd_bits": float(np.median(compare(after, other).jsd)),
+        "rank_correlation": _rank_correlation(compare(before, after).jsd, compare(before, other).jsd),
+    }
+
+
+def write_findings(folder: Path, phase: str, findings: Mapping[str, Any]) -> Path:
+    """`<phase>_findings.json`."""
+    write_json(folder / f"{phase}_findings.json", dict(findings))
+    return folder / f"{phase}_findings.json"
+
+
+def _ablate(model: CausalLM, ids: tuple[int, ...], chosen: tuple[int, int], first: int) -> dict[str, Any]:
+    """Change in nats a token, from place `first` on, without the head; and without each other head of its layer."""
+    layer, head = chosen
+    heads = range(int(base_model(model).config.get_text_config().num_attention_heads))
+    changes = {one: ablate_head(model, ids, layer, one)[max(first, 1) - 1 :] for one in heads}
+    others = [float(change.mean()) for one, change in changes.items() if one != head]
+    return {
+        "layer": layer,
+        "head": head,
+        "nats_per_token": [float(change) for change in changes[head]],
+        "mean_nats": float(changes[head].mean()),
+        "other_heads_mean_nats": others,
+    }
+
+
+def _scores_of(model: CausalLM, tokenizer: PreTrainedTokenizerBase) -> ScoresOf:
+    @functools.cache  # an ensemble and a choice of heads look at the same sequences
+    def scores_of(ids: tuple[int, ...]) -> dict[str, Float[np.ndarray, "layer head"]]:
+        groups = tuple((place,) for place in range(len(ids)))
+        sequence = TokenSequence(ids=ids, prefix_tokens=0, groups=groups, split="symbols", prefix="none")
+        return probe_scores(model, tokenizer, sequence)[0]
+
+    return scores_of
+
+
+def _sequences(tokenizer: PreTrainedTokenizerBase, seeds: int) -> dict[str, list[tuple[int, ...]]]:
+    digits, letters = (_single_tokens(tokenizer, symbols) for symbols in ("0123456789", "abcdefghijklmnopqrstuvwxyz"))
+    special = set(tokenizer.all_special_ids)
+    ordinary = [token for token in range(tokenizer.vocab_size) if token not in special]
+    return {
+        "alternating": [alternating(digits, letters, seed) for seed in range(seeds)],
+        "shuffled_classes": [shuffled_classes(digits, letters, seed) for seed in range(seeds)],
+        "repeated": [repeated(ordinary, seed) for seed in range(seeds)],
+    }
+
+
+def _single_tokens(tokenizer: PreTrainedTokenizerBase, symbols: str) -> list[int]:
+    encoded = [tokenizer.encode(symbol, add_special_tokens=False) for symbol in symbols]
+    single = [ids[0] for ids in encoded if len(ids) == 1]
+    if len(single) < 2:
+        raise DataError(
+            f"seeded sequences need two of {symbols!r} as single tokens, got {len(single)}; leave --seeds out"
+        )
+    return single
+
+
+def _plain(values: Float[np.ndarray, "layer head"]) -> list[list[float | None]]:
+    """JSON has no NaN."""
+    return [[None if np.isnan(value) else round(float(value), 4) for value in row] for row in values]
+
+
+def _rank_correlation(one: Float[np.ndarray, "layer head"], other: Float[np.ndarray, "layer head"]) -> float:
+    """Spearman's, of which heads changed most."""
+    ranks = np.stack([np.argsort(np.argsort(values, axis=None)) for values in (one, other)])
+    matrix = np.asarray(np.corrcoef(ranks))
+    return float(matrix[0, 1])

@@ -1,0 +1,52 @@
+"""Tiny random models of every attention that the probe claims to read, and what their configs say of it."""
+
+from __future__ import annotations
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GPT2Config,
+    GptOssConfig,
+    LlamaConfig,
+    PreTrainedModel,
+    Qwen3Config,
+)
+
+WINDOW = 4
+_SIZES = {
+    "vocab_size": 259,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.2,
+}
+_SLIDING = {"layer_types": ["sliding_attention", "full_attention"] * 2, "sliding_window": WINDOW}
+CONFIGS = {
+    "llama": LlamaConfig(**_SIZES),
+    "qwen3": Qwen3Config(**_SIZES),
+    "gpt2": GPT2Config(vocab_size=259, n_embd=32, n_layer=4, n_head=4, n_positions=256, initializer_range=0.2),
+    "gemma2": Gemma2Config(**_SIZES, **_SLIDING, attn_logit_softcapping=2.0),
+    "gemma3": Gemma3TextConfig(**_SIZES, **_SLIDING),
+    "gpt_oss": GptOssConfig(**_SIZES, **_SLIDING, num_local_experts=2, num_experts_per_tok=1),
+}
+SINKS = {"gpt_oss"}
+EAGER_ONLY = {"gemma2", "gpt_oss"}
+"""Soft caps and sinks: transformers has no SDPA for them."""
+
+
+def build(name: str, seed: int = 0) -> PreTrainedModel:
+    """A model with random weights whose attention is far from uniform."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        implementation = "eager" if name in EAGER_ONLY else "sdpa"
+        model = AutoModelForCausalLM.from_config(CONFIGS[name], attn_implementation=implementation)
+        for part in model.modules():
+            if getattr(part, "sinks", None) is not None:
+                torch.nn.init.normal_(part.sinks)
+    return model.eval()
