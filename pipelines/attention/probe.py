@@ -34,6 +34,9 @@ from pipelines.attention.symbols import TokenSequence, encode
 from pipelines.errors import ConfigError, ModelError
 
 LOGIT_TOLERANCE = 1e-4
+LOGIT_RELATIVE_TOLERANCE = 2e-5
+"""Of the largest logit, where that is more: on 128 random tokens of the bundled model logits reach 40, and float32
+alone puts either implementation up to 8e-4 from float64. A lost mask changes them by more than 1."""
 _KEEP_LOGITS_UP_TO = 32
 """Longest sequence in tokens whose logits and value norms are kept beside the weights."""
 _COMPARED_TOKENS = 128
@@ -238,10 +241,12 @@ def _run(
         return {}  # nothing to compare with: no implementation runs that way
     own = forward(model, ids[:, :_COMPARED_TOKENS], mask[:, :_COMPARED_TOKENS])
     # A padded position sees nothing; what comes out there is noise.
-    difference = float((own - eager)[mask[:, :_COMPARED_TOKENS].bool()].abs().max())
-    if _dtype(model) == "float32" and difference > LOGIT_TOLERANCE:
+    tokens = mask[:, :_COMPARED_TOKENS].bool()
+    difference = float((own - eager)[tokens].abs().max())
+    allowed = max(LOGIT_TOLERANCE, LOGIT_RELATIVE_TOLERANCE * float(own[tokens].abs().max()))
+    if _dtype(model) == "float32" and difference > allowed:
         raise ModelError(
-            f"eager attention changes the logits by {difference:.2e} (allowed {LOGIT_TOLERANCE}); the maps would not "
+            f"eager attention changes the logits by {difference:.2e} (allowed {allowed:.0e}); the maps would not "
             "be those of the model as it runs"
         )
     return {"eager_logit_difference": difference}

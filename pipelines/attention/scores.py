@@ -163,9 +163,8 @@ def _read(weights: Float[np.ndarray, "head query key"], features: Float[np.ndarr
     entropies, largest = (np.empty((heads, tokens), np.float32) for _ in range(2))
 
     def read(head: int) -> None:
-        buffer = np.empty(
-            min(_BLOCK_ROWS, tokens) * tokens, np.float32
-        )  # a fresh one per block costs as much as the logs
+        # A fresh one per block costs as much as the logarithms.
+        buffer = np.empty(min(_BLOCK_ROWS, tokens) * tokens, np.float32)
         for start in range(0, tokens, _BLOCK_ROWS):
             last = min(start + _BLOCK_ROWS, tokens)  # no later key is visible to these rows
             block = weights[head, start:last, :last]
@@ -206,7 +205,7 @@ def _repeats(
 @functools.lru_cache(maxsize=4)  # the same for every layer
 def _copies(
     ids: tuple[int, ...], prefix_tokens: int
-) -> tuple[Int[np.ndarray, "pair row_and_key"], Int[np.ndarray, "pair row_and_key"]]:
+) -> tuple[Int[np.ndarray, "copy row_and_key"], Int[np.ndarray, "followed row_and_key"]]:
     """(row, earlier place of its token) and (row, place after that), where they are two places."""
     places: dict[int, list[int]] = {}
     pairs: list[tuple[int, int]] = []

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -86,16 +87,18 @@ def test_evaluations_verdicts_agree_with_an_independent_reading(run: Path):
 
 
 class References(HTMLParser):
-    """What a page would fetch; an answer that merely mentions an address is text."""
+    """What a page would fetch and where it leads; an answer that merely mentions an address is text."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.fetched: list[str] = []
+        self.linked: list[str] = []
         self.tags: set[str] = set()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
-        self.found += [value or "" for name, value in attrs if name in ("src", "href", "action", "srcset", "data")]
+        found = self.linked if tag == "a" else self.fetched
+        found += [value or "" for name, value in attrs if name in ("src", "href", "action", "srcset", "data")]
 
 
 def test_the_page_needs_nothing_but_itself(run: Path):
@@ -103,8 +106,9 @@ def test_the_page_needs_nothing_but_itself(run: Path):
     assert len(page.encode()) < 2_000_000
     references = References()
     references.feed(page)
-    assert references.found
-    assert all(address.startswith("data:") for address in references.found)
+    assert references.fetched
+    assert all(address.startswith("data:") for address in references.fetched)
+    assert all((run / address).is_file() for address in references.linked)
     assert "script" not in references.tags
     assert "Not there yet" not in page
 
@@ -120,19 +124,24 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path: Path, bundl
     process = subprocess.Popen(
         pipeline(folder), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    wait_for(folder / "attention" / "before.json")
-    time.sleep(3)
+    wait_until(lambda: "probe_before" in finished_stages(folder))
+    time.sleep(1)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert not list(folder.rglob(".*.*"))
-    assert "probe_before" in json.loads((folder / "manifest.json").read_text())["stages"]
+    assert "probe_before" in finished_stages(folder)
 
 
-def wait_for(path: Path) -> None:
-    for _ in range(600):
-        if path.exists():
+def finished_stages(folder: Path) -> set[str]:
+    manifest = folder / "manifest.json"
+    return set(json.loads(manifest.read_text()).get("stages", {})) if manifest.exists() else set()
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    for _ in range(1200):
+        if holds():
             return
         time.sleep(0.1)
-    raise AssertionError(f"{path} did not appear")
+    raise AssertionError("nothing came of it in two minutes")
