@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import re
 import types
 import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import yaml
-
 from pipelines.errors import ConfigError
+from pipelines.yaml_files import parse_yaml, read_yaml
 
 
 def _require(holds: bool, field: str, rule: str, value: object, remedy: str) -> None:
@@ -84,19 +82,58 @@ class TasksConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ServerConfig:
+    """An OpenAI-compatible server that completes in the place of the model in this process."""
+
+    url: str
+    """The API's base, e.g. http://localhost:8000/v1. A key, if one is needed, comes from the environment."""
+    model: str
+    """The model's name on that server."""
+    concurrency: int = 32
+    """Requests under way at once, at most."""
+    timeout_seconds: float = 300.0
+    """For one request; then it is tried again."""
+
+    def __post_init__(self) -> None:
+        _require(self.concurrency >= 1, "server.concurrency", "at least 1", self.concurrency, "raise it")
+        _require(self.timeout_seconds > 0, "server.timeout_seconds", "above 0", self.timeout_seconds, "raise it")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class AdaptiveConfig:
+    """Ask a task until it has what a pair needs, instead of a fixed number of times."""
+
+    step: int = 4
+    """Completions of a task drawn before it is decided whether it needs more."""
+    enough: int = 2
+    """A task is done when so many of its completions passed and so many failed."""
+    give_up_after: int = 16
+    """A task whose first so many completions are of one kind is left alone."""
+
+    def __post_init__(self) -> None:
+        for name in ("step", "enough", "give_up_after"):
+            _require(getattr(self, name) >= 1, f"adaptive.{name}", "at least 1", getattr(self, name), "raise it")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class SamplingConfig:
     """How completions are drawn from the policy: in `sampling` for training, in `evaluation` for held-out tasks."""
 
     samples_per_task: int = 12
+    """Completions of each task; with `adaptive`, at most."""
     worked_examples: int = 3
     """Solved requests of the same family shown before the one asked; 0 is the bare prompt. Evaluation always measures
     the bare prompt beside this one."""
     max_new_tokens: int = 48
-    batch_size: int = 96
-    """Completions decoded side by side."""
+    batch_size: int = 256
+    """Completions in progress side by side, at most."""
     generation: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """`temperature`, `top_k`, `top_p`, `min_p` of `transformers.GenerationConfig`; empty is the policy's own
-    distribution."""
+    """`do_sample`, `temperature`, `top_k`, `top_p`, `min_p`, `stop_strings` of transformers.GenerationConfig; empty for
+    the policy's own distribution."""
+    server: ServerConfig | None = None
+    """Where to sample instead of in this process; null for here."""
+    adaptive: AdaptiveConfig | None = None
+    """Spend completions where they yield pairs; null for the same number for every task."""
 
     def __post_init__(self) -> None:
         for name in ("samples_per_task", "max_new_tokens", "batch_size"):
@@ -168,48 +205,9 @@ class Config:
 
     def __post_init__(self) -> None:
         _require(0 <= self.seed < 2**32, "seed", "in [0, 4294967296)", self.seed, "choose another")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, reading `5e-7` as the number it is (YAML 1.2) and refusing a key given twice."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"),
-    list("-+0123456789"),
-)
-
-
-def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen = [loader.construct_object(key, deep=True) for key, _ in node.value]
-    repeated = sorted({str(key) for key in seen if seen.count(key) > 1})
-    if repeated:
-        raise yaml.constructor.ConstructorError(None, None, f"key {repeated[0]!r} is given twice", node.start_mark)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
-
-
-def parse_yaml(text: str, source: str) -> Any:
-    """The value of a YAML text; ConfigError names the source, line and column of a mistake."""
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
-    except yaml.YAMLError as error:
-        problem = getattr(error, "problem", None) or "not YAML"
-        mark = getattr(error, "problem_mark", None)
-        where = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
-        raise ConfigError(f"{where}: {problem}; mend the YAML") from error
-
-
-def read_yaml(path: Path) -> Any:
-    """The value of a YAML file; ConfigError when it cannot be read or parsed."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); name a YAML file that exists") from error
-    return parse_yaml(text, str(path))
+        for name in ("server", "adaptive"):  # rates before and after are of the same model, over the same number
+            value = getattr(self.evaluation, name)
+            _require(value is None, f"evaluation.{name}", "left out", value, "it belongs to `sampling`")
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:

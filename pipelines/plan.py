@@ -13,10 +13,11 @@ import sys
 import time
 from pathlib import Path
 
-from pipelines.config import Config, read_yaml
+from pipelines.config import Config
 from pipelines.errors import ConfigError
 from pipelines.rundir import RunDir
 from pipelines.stages import PLAN, TRAIN, Stage
+from pipelines.yaml_files import read_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCHER_CONFIGS = ROOT / "configs" / "accelerate"
@@ -46,12 +47,12 @@ def _check_settings(config: Config, run: RunDir) -> None:
     """Find a mistake in what later stages hand to libraries now, not after minutes of sampling."""
     # Imported here because they take seconds that --help need not pay.
     from pipelines.preferences.dataset import build_scoring  # noqa: PLC0415
-    from pipelines.sampling.engine import build_warpers  # noqa: PLC0415
+    from pipelines.sampling.requests import build_processors  # noqa: PLC0415
     from pipelines.training.arguments import dpo_arguments, lora_arguments  # noqa: PLC0415
 
     build_scoring(config)
-    build_warpers(config.sampling.generation)
-    build_warpers(config.evaluation.generation)
+    build_processors(config.sampling.generation)
+    build_processors(config.evaluation.generation)
     launcher_config(config)
     dpo_arguments(config.training, config.model, run.training, config.seed)
     lora_arguments(config.training)

@@ -151,6 +151,11 @@ class RunDir:
         return self.root / "samples" / "handout.yaml"
 
     @property
+    def journal(self) -> Path:
+        """Training completions as they were drawn, a file per process, with the settings of each batch."""
+        return self.root / "samples" / "journal"
+
+    @property
     def completions_file(self) -> Path:
         """Every training completion, as JSON lines."""
         return self.root / "samples" / "completions.jsonl"

@@ -18,7 +18,7 @@ from pipelines.models import attach_adapter, load_model
 from pipelines.records import Completion, Task, Verdict, from_json, load_lines, to_json
 from pipelines.rewards import judge
 from pipelines.rundir import RunDir, write_json, write_text
-from pipelines.sampling import sample_tasks
+from pipelines.sampling import LocalPolicy, sample_tasks
 
 Phase = Literal["before", "after"]
 
@@ -28,9 +28,9 @@ def evaluate(config: Config, run: RunDir, phase: Phase) -> dict[str, Any]:
     tasks = load_lines(Task, run.require(run.tasks_file, "build_tasks.py"))
     held_out = [task for task in tasks if task.split == "held_out"]
     if phase == "after":
-        policy = attach_adapter(config.model, run.require(run.adapter, "train_dpo.py"))
+        policy = LocalPolicy(*attach_adapter(config.model, run.require(run.adapter, "train_dpo.py")))
     else:
-        policy = load_model(config.model)
+        policy = LocalPolicy(*load_model(config.model))
     by_id = {task.id: task for task in held_out}
     lines = []
     for examples in dict.fromkeys((config.evaluation.worked_examples, 0)):

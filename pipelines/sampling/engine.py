@@ -1,225 +1,260 @@
-"""The in-process sampler: one prompt, many completions, without computing the prompt many times.
+"""The in-process sampler: many completions of many prompts, nothing computed twice.
 
-Takes token ids and a seed per completion; leaves token ids and log-probabilities. What all prompts of a batch share is
-computed once, each prompt's own part once, and its cache is repeated for its completions; rows that have ended leave
-the batch. A completion's draws come from a generator of its own, so it does not depend on which others share the batch
-(up to the rounding of the matrix products). Knows nothing of tasks or text.
+Takes requests (token ids and a seed per completion); leaves samples, a request at a time as it is finished. What
+prompts share is computed once and each prompt once. Completions of a prompt that have drawn the same tokens so far are
+one branch: their next distribution is computed once, and each draws from it with numbers of its own. So a sample does
+not depend on which others share the batch, but for the rounding of the matrix products. Finished samples make room for
+the next request in the same forward pass. A model whose attention is not plain causal attention goes to transformers'
+own `generate`. Knows nothing of tasks or text.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import warnings
+from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
-from transformers.generation import (
-    LogitsProcessorList,
-    MinPLogitsWarper,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
+from transformers import PreTrainedModel
 
-from pipelines.errors import ConfigError
+from pipelines.sampling.drawing import draw
+from pipelines.sampling.fallback import generate_samples
+from pipelines.sampling.fast_linear import fast_linear
+from pipelines.sampling.packed_attention import PackedPass, Row, packed_attention
+from pipelines.sampling.pages import PAGE_TOKENS, PagePool
+from pipelines.sampling.prefixes import Segment, build_segments
+from pipelines.sampling.requests import Decoding, Request, Sample
+from pipelines.sampling.support import unsupported_reason
 
-_GENERATION = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
-_SHRINK_WHEN_ENDED = 1 / 8
-"""Share of ended rows from which on leaving them out pays for copying the cache of the others."""
+_PROMPT_TOKENS_PER_PASS = 2048
+"""Prompt tokens computed in one forward pass, at most, unless a single prompt has more: bounds its memory."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
-    """One prompt and the seeds of the completions wanted for it."""
+def sample(
+    model: PreTrainedModel, requests: Sequence[Request], decoding: Decoding
+) -> Iterator[tuple[int, list[Sample]]]:
+    """(index of the request, its samples in the order of its seeds) as each is finished.
 
-    prompt: tuple[int, ...]
+    Until the iterator is exhausted or closed the model is set up for sampling: use it for nothing else meanwhile.
+    """
+    reason = unsupported_reason(model)
+    if reason:
+        # By default Python shows one warning once.
+        warnings.warn(f"{type(model).__name__}: {reason}; sampling with transformers' generate", stacklevel=2)
+        yield from generate_samples(model, requests, decoding)
+        return
+    with packed_attention(model), fast_linear(model):
+        yield from Decoder(model, requests, decoding).run()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Part:
+    """As many samples of one request as are admitted together."""
+
+    request: int
+    leaf: Segment
+    first: int
+    """Index of the first of the samples."""
     seeds: tuple[int, ...]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Sample:
-    """One completion: its tokens (the end token included, if it came) and what the policy thought of them."""
+@dataclasses.dataclass(slots=True, eq=False)
+class _Branch:
+    """Samples of one part that have drawn the same tokens."""
 
-    tokens: tuple[int, ...]
-    logprob_nats: float
-    """Sum over the tokens of the log-probability under the policy's own distribution, before any truncation of it."""
-    ended: bool
-    """Whether an end token came before the limit."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Decoding:
-    """How tokens are drawn, the same for all requests."""
-
-    max_new_tokens: int
-    end_tokens: tuple[int, ...]
-    pad_token: int
-    batch_size: int
-    """Completions decoded side by side."""
-    warpers: LogitsProcessorList
-    """transformers' processors that reshape the distribution; empty for the policy's own."""
+    part: int
+    """Place of the part in the queue; branches are kept in this order, so that relatives stand side by side."""
+    leaf: Segment
+    samples: list[int]
+    """Indices of the request's samples."""
+    tokens: list[int] = dataclasses.field(default_factory=list)
+    logprobs: list[float] = dataclasses.field(default_factory=list)
+    pages: list[int] = dataclasses.field(default_factory=list)
 
 
-def build_warpers(generation: dict[str, Any]) -> LogitsProcessorList:
-    """transformers' warpers for `temperature`, `top_k`, `top_p` and `min_p`; ConfigError for anything else."""
-    unknown = sorted(set(generation) - set(_GENERATION))
-    if unknown:
-        raise ConfigError(f"generation.{unknown[0]} is not supported; use {', '.join(_GENERATION)}")
-    values = {**_GENERATION, **generation}
-    warpers = LogitsProcessorList()
-    try:
-        if values["temperature"] != 1.0:
-            warpers.append(TemperatureLogitsWarper(float(values["temperature"])))
-        if values["top_k"]:
-            warpers.append(TopKLogitsWarper(values["top_k"]))
-        if values["top_p"] < 1.0:
-            warpers.append(TopPLogitsWarper(float(values["top_p"])))
-        if values["min_p"]:
-            warpers.append(MinPLogitsWarper(float(values["min_p"])))
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"generation: {error}; mend the value") from error
-    return warpers
+class Decoder:
+    """The state of one call of `sample`."""
+
+    def __init__(self, model: PreTrainedModel, requests: Sequence[Request], decoding: Decoding) -> None:
+        """The model must already run `packed_attention`."""
+        self._model, self._requests, self._decoding = model, requests, decoding
+        self._pool = PagePool()
+        self._parts = _cut(requests, decoding.batch_size)
+        self._waiting = deque(range(len(self._parts)))
+        self._uniforms: dict[tuple[int, int], Float[np.ndarray, " token"]] = {}
+        self._samples: list[dict[int, Sample]] = [{} for _ in requests]
+        self._live: list[_Branch] = []
+        self.forwarded_tokens = 0
+        """Tokens that went through the model so far, those of prompts included."""
+
+    def run(self) -> Iterator[tuple[int, list[Sample]]]:
+        """Every request's samples, as it is finished."""
+        while self._waiting or self._live:
+            finished = self._advance()
+            for request in finished:
+                yield request, [sample for _, sample in sorted(self._samples[request].items())]
+                self._samples[request] = {}
+
+    @property
+    def key_value_tokens(self) -> int:
+        """The most tokens of continuations whose keys and values were kept at once."""
+        return self._pool.peak * PAGE_TOKENS
+
+    @torch.inference_mode()
+    def _advance(self) -> list[int]:
+        """One forward pass and one draw for every sample in progress; the requests that this finished."""
+        copies = self._make_room()
+        fresh = self._admit()
+        roots = [_Branch(part, self._parts[part].leaf, self._numbers(part)) for part in fresh]
+        segments = _uncomputed([branch.leaf for branch in roots])
+        rows = [
+            Row(leaf=branch.leaf, token=branch.tokens[-1], length=len(branch.tokens), pages=branch.pages)
+            for branch in self._live
+        ]
+        packed = PackedPass(self._pool, rows, segments, copies, self._model.device)
+        logits = packed.run(self._model, [branch.leaf for branch in roots])
+        self.forwarded_tokens += len(rows) + sum(len(segment.tokens) for segment in segments)
+        ended: list[_Branch] = []
+        self._live = self._divide([*self._live, *roots], logits, ended)
+        self._live.sort(key=lambda branch: branch.part)  # stable: a branch's children stay side by side
+        return self._finish(ended)
+
+    def _admit(self) -> list[int]:
+        """The next parts for which there is room."""
+        room = self._decoding.batch_size - sum(len(branch.samples) for branch in self._live)
+        fresh: list[int] = []
+        tokens = 0
+        while self._waiting:
+            part = self._parts[self._waiting[0]]
+            tokens += sum(len(segment.tokens) for segment in part.leaf.path() if not segment.keys)
+            room -= len(part.seeds)
+            if room < 0 or (fresh and tokens > _PROMPT_TOKENS_PER_PASS):
+                break
+            fresh.append(self._waiting.popleft())
+        return fresh
+
+    def _numbers(self, part: int) -> list[int]:
+        """The part's samples, each with a generator of its own set up."""
+        own = self._parts[part]
+        samples = list(range(own.first, own.first + len(own.seeds)))
+        for index, seed in zip(samples, own.seeds, strict=True):
+            generator = np.random.Generator(np.random.Philox(key=seed))
+            self._uniforms[own.request, index] = generator.random(self._decoding.max_new_tokens)
+        return samples
+
+    def _make_room(self) -> list[tuple[int, int]]:
+        """A place for each branch's newest token; the pages to copy where several branches fill the same one."""
+        copies = []
+        for branch in self._live:
+            if (len(branch.tokens) - 1) % PAGE_TOKENS == 0:
+                branch.pages.append(self._pool.take())
+            elif self._pool.is_shared(branch.pages[-1]):
+                page = self._pool.take()
+                copies.append((branch.pages[-1], page))
+                self._pool.release(branch.pages[-1:])
+                branch.pages[-1] = page
+        return copies
+
+    def _divide(
+        self, branches: Sequence[_Branch], logits: Float[Tensor, "branch vocabulary"], ended: list[_Branch]
+    ) -> list[_Branch]:
+        """Draw for every sample; the branches that go on, one per distinct token drawn. The others go to `ended`."""
+        owners = [row for row, branch in enumerate(branches) for _ in branch.samples]
+        uniforms = [
+            self._uniforms[self._parts[branch.part].request, index][len(branch.tokens)]
+            for branch in branches
+            for index in branch.samples
+        ]
+        device = logits.device
+        drawn, logprobs = draw(
+            logits,
+            torch.tensor(owners, device=device),
+            torch.tensor(uniforms, dtype=torch.float64, device=device),
+            self._decoding.processors,
+            greedy=self._decoding.greedy,
+        )
+        found = iter(zip(drawn.tolist(), logprobs.tolist(), strict=True))
+        children: list[_Branch] = []
+        for branch in branches:
+            own: dict[int, _Branch] = {}
+            for index in branch.samples:
+                token, logprob = next(found)
+                if token not in own:
+                    own[token] = _Branch(
+                        branch.part,
+                        branch.leaf,
+                        [],
+                        [*branch.tokens, token],
+                        [*branch.logprobs, logprob],
+                        list(branch.pages),
+                    )
+                    self._pool.share(branch.pages)
+                own[token].samples.append(index)
+            self._pool.release(branch.pages)
+            children += own.values()
+        over = self._are_over(children)
+        ended += [child for child, is_over in zip(children, over, strict=True) if is_over]
+        return [child for child, is_over in zip(children, over, strict=True) if not is_over]
+
+    def _are_over(self, branches: Sequence[_Branch]) -> list[bool]:
+        stopped = self._are_stopped(branches)
+        limit = self._decoding.max_new_tokens
+        return [stop or len(branch.tokens) == limit for stop, branch in zip(stopped, branches, strict=True)]
+
+    def _are_stopped(self, branches: Sequence[_Branch]) -> list[bool]:
+        """Whether an end token or a stop string has come."""
+        ends = [branch.tokens[-1] in self._decoding.end_tokens for branch in branches]
+        if not self._decoding.stopping:
+            return ends
+        width = max(len(branch.tokens) for branch in branches)
+        pad = self._decoding.pad_token
+        ids = torch.tensor([[pad] * (width - len(branch.tokens)) + branch.tokens for branch in branches])
+        stopped = self._decoding.stopping(ids, None)
+        return [end or bool(stop) for end, stop in zip(ends, stopped.tolist(), strict=True)]
+
+    def _finish(self, ended: Sequence[_Branch]) -> list[int]:
+        """Put the ended branches' samples away; the requests that are complete now."""
+        complete = []
+        for branch, stopped in zip(ended, self._are_stopped(ended) if ended else [], strict=True):
+            self._pool.release(branch.pages)
+            request = self._parts[branch.part].request
+            made = Sample(tokens=tuple(branch.tokens), logprobs_nats=tuple(branch.logprobs), ended=stopped)
+            for index in branch.samples:
+                self._samples[request][index] = made
+                del self._uniforms[request, index]
+                branch.leaf.release()
+            if len(self._samples[request]) == len(self._requests[request].seeds):
+                complete.append(request)
+        return complete
 
 
-@torch.inference_mode()
-def sample(model: PreTrainedModel, requests: Sequence[Request], decoding: Decoding) -> Iterator[tuple[int, Sample]]:
-    """(index of the request, sample) for every seed of every request, a batch at a time."""
-    for batch in _batches(requests, decoding.batch_size):
-        rows = [(index, seed) for index in batch for seed in requests[index].seeds]
-        prompts = [requests[index].prompt for index in batch]
-        counts = [len(requests[index].seeds) for index in batch]
-        state = _prefill(model, prompts, counts, decoding.pad_token)
-        samples = _decode(model, state, [seed for _, seed in rows], decoding)
-        yield from zip((index for index, _ in rows), samples, strict=True)
-
-
-def _batches(requests: Sequence[Request], batch_size: int) -> Iterator[list[int]]:
-    """Indices of neighbouring requests whose completions fit a batch together; a larger one stands alone."""
-    batch: list[int] = []
-    size = 0
-    for index, request in enumerate(requests):
-        if batch and size + len(request.seeds) > batch_size:
-            yield batch
-            batch, size = [], 0
-        batch.append(index)
-        size += len(request.seeds)
-    if batch:
-        yield batch
-
-
-@dataclasses.dataclass(slots=True)
-class _State:
-    """The rows being decoded."""
-
-    cache: DynamicCache
-    mask: Int[Tensor, "row token"]
-    logits: Float[Tensor, "row vocabulary"]
-
-    def keep(self, rows: Int[Tensor, " kept"]) -> None:
-        self.cache.batch_select_indices(rows)
-        self.mask = self.mask[rows]
-        self.logits = self.logits[rows]
-
-
-def _prefill(
-    model: PreTrainedModel, prompts: Sequence[tuple[int, ...]], counts: Sequence[int], pad_token: int
-) -> _State:
-    """Caches and next-token logits of all rows; the prompts' common beginning is computed once."""
-    device = model.device
-    common = _common_prefix_length(prompts)
-    cache = DynamicCache(config=model.config)
-    if common:
-        prefix = torch.tensor([prompts[0][:common]], device=device)
-        model(input_ids=prefix, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        cache.batch_repeat_interleave(len(prompts))
-    width = max(len(prompt) for prompt in prompts) - common
-    ids = torch.full((len(prompts), width), pad_token, device=device)
-    mask = torch.zeros((len(prompts), common + width), dtype=torch.long, device=device)
-    mask[:, :common] = 1
-    for row, prompt in enumerate(prompts):
-        own = len(prompt) - common
-        ids[row, width - own :] = torch.tensor(prompt[common:], device=device)
-        mask[row, common + width - own :] = 1
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, common:]
-    output = model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    state = _State(cache=cache, mask=mask, logits=output.logits[:, -1].float())
-    state.keep(torch.arange(len(prompts), device=device).repeat_interleave(torch.tensor(counts, device=device)))
-    return state
-
-
-def _common_prefix_length(prompts: Sequence[tuple[int, ...]]) -> int:
-    """How many tokens all prompts begin with, leaving each at least one of its own."""
-    shortest = min(len(prompt) for prompt in prompts) - 1
-    for length in range(shortest):
-        if len({prompt[length] for prompt in prompts}) > 1:
-            return length
-    return shortest
-
-
-def _decode(model: PreTrainedModel, state: _State, seeds: Sequence[int], decoding: Decoding) -> list[Sample]:
-    device = model.device
-    uniforms = torch.tensor(
-        np.stack([np.random.Generator(np.random.Philox(key=seed)).random(decoding.max_new_tokens) for seed in seeds])
-    ).to(device)
-    end_tokens = torch.tensor(decoding.end_tokens, device=device)
-    tokens = torch.full((len(seeds), decoding.max_new_tokens), decoding.pad_token, device=device)
-    logprobs = torch.zeros(len(seeds), dtype=torch.float64, device=device)
-    lengths = torch.zeros(len(seeds), dtype=torch.long, device=device)
-    ended = torch.zeros(len(seeds), dtype=torch.bool, device=device)
-    live = torch.arange(len(seeds), device=device)
-    """The rows of `tokens` that the rows of `state` stand for; ended ones linger until shrinking pays."""
-    for step in range(decoding.max_new_tokens):
-        drawn = _draw(decoding.warpers(tokens[live, :step], state.logits), uniforms[live, step])
-        going = ~ended[live]
-        rows = live[going]
-        tokens[rows, step] = drawn[going]
-        own = state.logits.log_softmax(-1).gather(-1, drawn[:, None])[:, 0]
-        logprobs[rows] += own[going].double()
-        lengths[rows] += 1
-        ended[rows] = torch.isin(drawn[going], end_tokens)
-        going = ~ended[live]
-        if step + 1 == decoding.max_new_tokens or not going.any():
-            break
-        if going.logical_not().float().mean() >= _SHRINK_WHEN_ENDED:
-            state.keep(going.nonzero()[:, 0])
-            live, drawn = live[going], drawn[going]
-        _advance(model, state, drawn)
-    return [
-        Sample(tokens=tuple(tokens[row, : lengths[row]].tolist()), logprob_nats=logprob, ended=end)
-        for row, (logprob, end) in enumerate(zip(logprobs.tolist(), ended.tolist(), strict=True))
+def _cut(requests: Sequence[Request], batch_size: int) -> list[_Part]:
+    """Parts of at most `batch_size` samples; those whose prompts begin alike stand side by side."""
+    cuts = [
+        (request, first)
+        for request in range(len(requests))
+        for first in range(0, len(requests[request].seeds), batch_size)
     ]
+    cuts.sort(key=lambda cut: requests[cut[0]].prompt)
+    leaves = build_segments([requests[request].prompt for request, _ in cuts])
+    parts = [
+        _Part(request, leaf, first, requests[request].seeds[first : first + batch_size])
+        for (request, first), leaf in zip(cuts, leaves, strict=True)
+    ]
+    for part in parts:
+        part.leaf.use(len(part.seeds))
+    return parts
 
 
-def _advance(model: PreTrainedModel, state: _State, drawn: Int[Tensor, " row"]) -> None:
-    """Feed the drawn tokens to the model; leaves the logits of the next ones."""
-    state.mask = torch.cat([state.mask, torch.ones_like(state.mask[:, :1])], dim=1)
-    output = model(
-        input_ids=drawn[:, None],
-        attention_mask=state.mask,
-        position_ids=state.mask.sum(-1, keepdim=True) - 1,
-        past_key_values=state.cache,
-        use_cache=True,
-    )
-    state.logits = output.logits[:, -1].float()
-
-
-def _draw(scores: Float[Tensor, "row vocabulary"], uniform: Float[Tensor, " row"]) -> Int[Tensor, " row"]:
-    """One token a row by inverting the cumulative distribution at `uniform` in [0, 1).
-
-    torch.multinomial draws an exponential per vocabulary entry, on one thread: a quarter of the time of a step here.
-    The sum runs in float64, so that the tail of a large vocabulary is not rounded away.
-    """
-    cumulative = scores.softmax(-1).cumsum(-1, dtype=torch.float64)
-    threshold = uniform[:, None] * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, threshold, right=True)[:, 0].clamp(max=scores.shape[-1] - 1)
+def _uncomputed(leaves: Sequence[Segment]) -> list[Segment]:
+    """The segments above the leaves, and they, that have no keys yet; parents first."""
+    found: dict[int, Segment] = {}
+    for leaf in leaves:
+        for segment in leaf.path():
+            if not segment.keys:
+                found.setdefault(id(segment), segment)
+    return list(found.values())

@@ -11,9 +11,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import Config, read_yaml
+from pipelines.config import Config
 from pipelines.errors import DataError
 from pipelines.rundir import RunDir
+from pipelines.yaml_files import read_yaml
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,6 @@ update is checked, not hoped for: pairs present, base weights unchanged to the b
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import time
 import warnings
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from datasets import Dataset, load_dataset
 from datasets.exceptions import DatasetsError
 from torch import nn
@@ -24,8 +22,9 @@ from transformers import PrinterCallback
 from trl import DPOTrainer
 
 from pipelines.config import Config
-from pipelines.errors import ConfigError, DataError
+from pipelines.errors import DataError
 from pipelines.models import load_model
+from pipelines.processes import process_group
 from pipelines.rundir import RunDir, new_folder, write_json
 from pipelines.training.arguments import dpo_arguments, lora_arguments
 from pipelines.training.prefix_sharing import supports_prefix_sharing
@@ -42,8 +41,7 @@ def train_dpo(config: Config, run: RunDir) -> dict[str, Any]:
     lora = lora_arguments(config.training)
     # TRL 1.16 still uses a name that transformers 5.23 has renamed; nothing a user could mend.
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
-    state = PartialState()
-    refuse_strangers(state)
+    state = process_group()
     pairs = load_pairs(config, run)
     model, tokenizer = load_model(config.model, to_device=False)
     shares = config.training.prefix_sharing and supports_prefix_sharing(model)
@@ -97,16 +95,6 @@ def load_pairs(config: Config, run: RunDir) -> Dataset:
         if column not in pairs.column_names:
             raise DataError(f"{folder}: pairs have no column {column!r}; they need prompt, chosen and rejected")
     return pairs.select_columns(["prompt", "chosen", "rejected"])
-
-
-def refuse_strangers(state: PartialState) -> None:
-    """Stop a process that was launched as one of several but would train alone over the others' folder."""
-    launched = int(os.environ.get("WORLD_SIZE", "1"))
-    if launched > 1 and state.num_processes == 1:
-        raise ConfigError(
-            f"{launched} processes were launched but each is alone; on CPUs set ACCELERATE_USE_CPU=true, on GPUs use "
-            "configs/accelerate/multi_gpu.yaml"
-        )
 
 
 def _snapshot(model: nn.Module) -> tuple[dict[str, torch.Tensor], str]:

@@ -16,7 +16,6 @@ head stay TRL's. The idea is that of prefix sharing in paired preference optimis
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import types
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,6 +24,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+
+from pipelines.models import attends_to_all
 
 _PER_TOKEN = ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1")
 _ROW_WIDTHS = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
@@ -68,15 +69,8 @@ class Layout:
 
 def supports_prefix_sharing(model: PreTrainedModel) -> bool:
     """Whether the model takes an explicit mask and positions: decoder-only, full attention, run by SDPA or eagerly."""
-    config = model.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    return (
-        config._attn_implementation in ("sdpa", "eager")
-        and not getattr(config, "is_encoder_decoder", False)
-        and not getattr(config, "sliding_window", None)
-        and kinds == {"full_attention"}
-        and "position_ids" in inspect.signature(type(model).forward).parameters
-    )
+    implementation = model.config.get_text_config()._attn_implementation
+    return implementation in ("sdpa", "eager") and attends_to_all(model)
 
 
 def share_prefixes(model: PreTrainedModel) -> None:

@@ -1,33 +1,41 @@
 from __future__ import annotations
 
+import itertools
+import random
 from collections import Counter
 
 import pytest
 import torch
 from transformers import GenerationConfig
-from transformers.generation import LogitsProcessorList
 
 from pipelines.errors import ConfigError
-from pipelines.sampling.engine import Decoding, Request, build_warpers, sample
+from pipelines.sampling.engine import Decoder, sample
+from pipelines.sampling.fast_linear import fast_linear
+from pipelines.sampling.packed_attention import packed_attention
+from pipelines.sampling.requests import (
+    Decoding,
+    Request,
+    Sample,
+    build_processors,
+    build_stopping,
+    is_greedy,
+)
+from pipelines.sampling.support import unsupported_reason
+from tests.attention.architectures import build
 
-PROMPTS = ["abc", "abd and more", "abc, a longer one than the others", "x"]
+SYSTEM = "You answer with JSON and nothing else. "
+PROMPTS = ["abc", SYSTEM + "abd and more", SYSTEM + "abc, a longer one than the others", "x", "abc", SYSTEM + "abc"]
 
 
-class Greedy:
-    """A warper that leaves only the most likely token."""
-
-    def __call__(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        best = scores == scores.max(-1, keepdim=True).values
-        return scores.masked_fill(~best, float("-inf"))
-
-
-def decoding(tokenizer, *, batch_size: int = 64, max_new_tokens: int = 12, warpers=None) -> Decoding:
+def decoding(tokenizer, *, batch_size: int = 64, max_new_tokens: int = 12, **generation) -> Decoding:
     return Decoding(
         max_new_tokens=max_new_tokens,
         end_tokens=(tokenizer.eos_token_id,),
         pad_token=tokenizer.pad_token_id,
         batch_size=batch_size,
-        warpers=LogitsProcessorList() if warpers is None else warpers,
+        processors=build_processors(generation),
+        greedy=is_greedy(generation),
+        stopping=build_stopping(generation, tokenizer),
     )
 
 
@@ -38,83 +46,243 @@ def requests_for(tokenizer, seeds: int = 3) -> list[Request]:
     ]
 
 
-def drawn(model, requests, settings) -> list[tuple[int, tuple[int, ...]]]:
-    return [(index, made.tokens) for index, made in sample(model, requests, settings)]
+def draw_all(model, requests, settings) -> dict[int, list[Sample]]:
+    return dict(sample(model, requests, settings))
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 7, 64])
+def tokens_of(made: dict[int, list[Sample]]) -> dict[int, list[tuple[int, ...]]]:
+    return {index: [one.tokens for one in samples] for index, samples in sorted(made.items())}
+
+
+def generated(model, tokenizer, prompt: tuple[int, ...], max_new_tokens: int) -> list[int]:
+    config = GenerationConfig(
+        do_sample=False,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    ids = torch.tensor([prompt])
+    output = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
+    return output[0, len(prompt) :].tolist()
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 256])
 @pytest.mark.parametrize("policy", ["tiny", "bundled"])
 def test_greedy_tokens_equal_those_of_generate(policy: str, batch_size: int, request: pytest.FixtureRequest):
     model, tokenizer = request.getfixturevalue(policy)
-    requests = requests_for(tokenizer, seeds=1)
-    made = drawn(model, requests, decoding(tokenizer, batch_size=batch_size, warpers=LogitsProcessorList([Greedy()])))
-    config = GenerationConfig(
-        do_sample=False, max_new_tokens=12, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
-    )
-    for index, tokens in made:
-        prompt = torch.tensor([requests[index].prompt])
-        expected = model.generate(prompt, attention_mask=torch.ones_like(prompt), generation_config=config)
-        assert list(tokens) == expected[0, prompt.shape[1] :].tolist()
+    requests = requests_for(tokenizer, seeds=2)
+    made = draw_all(model, requests, decoding(tokenizer, batch_size=batch_size, max_new_tokens=20, do_sample=False))
+    for index, samples in made.items():
+        expected = generated(model, tokenizer, requests[index].prompt, 20)
+        assert [list(one.tokens) for one in samples] == [expected, expected]
 
 
-def test_a_samples_draws_do_not_depend_on_its_neighbours(tiny):
+def test_greedy_tokens_equal_those_of_generate_for_many_prompts_of_mixed_length(tiny):
     model, tokenizer = tiny
-    together = drawn(model, requests_for(tokenizer), decoding(tokenizer))
-    alone = drawn(model, requests_for(tokenizer), decoding(tokenizer, batch_size=1))
-    assert together == alone
+    words = random.Random(3)
+    texts = {"".join(words.choices("abcd ", k=words.randint(1, 150))) for _ in range(256)}
+    requests = [Request(prompt=tuple(tokenizer.encode(text)), seeds=(0,)) for text in sorted(texts)]
+    made = draw_all(model, requests, decoding(tokenizer, batch_size=256, do_sample=False))
+    for index, (one,) in made.items():
+        assert list(one.tokens) == generated(model, tokenizer, requests[index].prompt, 12)
 
 
-def test_log_probabilities_equal_a_teacher_forced_pass(tiny):
+@pytest.mark.parametrize("batch_size", [1, 5, 256])
+def test_a_samples_draws_do_not_depend_on_its_neighbours(tiny, batch_size: int):
     model, tokenizer = tiny
+    together = draw_all(model, requests_for(tokenizer, seeds=5), decoding(tokenizer))
+    apart = draw_all(model, requests_for(tokenizer, seeds=5), decoding(tokenizer, batch_size=batch_size))
+    assert tokens_of(together) == tokens_of(apart)
+    alone = draw_all(model, [requests_for(tokenizer, seeds=5)[2]], decoding(tokenizer))
+    assert tokens_of(alone)[0] == tokens_of(together)[2]
+
+
+@pytest.mark.parametrize("policy", ["tiny", "bundled"])
+def test_log_probabilities_equal_a_teacher_forced_pass(policy: str, request: pytest.FixtureRequest):
+    model, tokenizer = request.getfixturevalue(policy)
     requests = requests_for(tokenizer)
-    for index, made in sample(model, requests, decoding(tokenizer, warpers=build_warpers({"temperature": 0.7}))):
+    made = draw_all(model, requests, decoding(tokenizer, max_new_tokens=20, temperature=0.7, top_k=40))
+    for index, one in ((index, one) for index, samples in made.items() for one in samples):
         prompt = requests[index].prompt
-        ids = torch.tensor([[*prompt, *made.tokens]])
         with torch.inference_mode():
-            logprobs = model(ids).logits[0].log_softmax(-1)
-        expected = sum(logprobs[len(prompt) - 1 + step, token].item() for step, token in enumerate(made.tokens))
-        assert made.logprob_nats == pytest.approx(expected, abs=1e-4)
+            logprobs = model(torch.tensor([[*prompt, *one.tokens]])).logits[0].log_softmax(-1)
+        expected = [logprobs[len(prompt) - 1 + step, token].item() for step, token in enumerate(one.tokens)]
+        assert one.logprobs_nats == pytest.approx(expected, abs=1e-4)
+        assert one.logprob_nats == pytest.approx(sum(expected), abs=1e-3)
 
 
-def test_first_tokens_follow_the_models_distribution(tiny):
-    """Pearson's chi-squared over 20,000 draws; the 99.9 % quantile bounds it."""
+def chi_squared_bound(degrees: int) -> float:
+    """The 99.9 % quantile, by Wilson and Hilferty's approximation."""
+    return degrees * (1 - 2 / (9 * degrees) + 3.0902 * (2 / (9 * degrees)) ** 0.5) ** 3
+
+
+def statistic(observed: torch.Tensor, expected: torch.Tensor) -> tuple[float, int]:
+    """Pearson's, with the rare ones taken together; and its degrees of freedom."""
+    common = expected >= 5
+    rare = ((observed[~common].sum() - expected[~common].sum()) ** 2 / expected[~common].sum().clamp(min=1e-9)).item()
+    return ((observed - expected)[common] ** 2 / expected[common]).sum().item() + rare, int(common.sum())
+
+
+@pytest.mark.parametrize("generation", [{}, {"temperature": 0.6, "top_k": 30, "top_p": 0.9}, {"min_p": 0.05}])
+def test_first_tokens_follow_the_distribution_that_transformers_processors_leave(tiny, generation):
     model, tokenizer = tiny
     prompt = tuple(tokenizer.encode("abc"))
     draws = 20_000
-    made = drawn(model, [Request(prompt=prompt, seeds=tuple(range(draws)))], decoding(tokenizer, max_new_tokens=1))
-    counts = Counter(tokens[0] for _, tokens in made)
+    settings = decoding(tokenizer, max_new_tokens=1, batch_size=draws, **generation)
+    (made,) = draw_all(model, [Request(prompt=prompt, seeds=tuple(range(draws)))], settings).values()
+    counts = Counter(one.tokens[0] for one in made)
     with torch.inference_mode():
-        expected = model(torch.tensor([prompt])).logits[0, -1].double().softmax(-1) * draws
-    common = expected >= 5
+        scores = settings.processors(torch.tensor([prompt]), model(torch.tensor([prompt])).logits[:, -1])
+    expected = scores[0].double().softmax(-1) * draws
     observed = torch.tensor([counts[token] for token in range(len(expected))], dtype=torch.float64)
-    statistic = ((observed - expected)[common] ** 2 / expected[common]).sum() + (
-        (observed[~common].sum() - expected[~common].sum()) ** 2 / expected[~common].sum().clamp(min=1e-9)
+    assert observed[expected == 0].sum() == 0
+    value, degrees = statistic(observed, expected)
+    assert value < chi_squared_bound(degrees)
+
+
+def test_second_tokens_follow_the_distribution_after_each_first_one(tiny):
+    """Branches that split and share pages still draw from their own distributions."""
+    model, tokenizer = tiny
+    prompt = tuple(tokenizer.encode("abc"))
+    request = Request(prompt=prompt, seeds=tuple(range(20_000)))
+    (made,) = draw_all(model, [request], decoding(tokenizer, max_new_tokens=2, batch_size=20_000)).values()
+    by_first: dict[int, Counter] = {}
+    for one in made:
+        by_first.setdefault(one.tokens[0], Counter())[one.tokens[-1]] += 1
+    first, counts = max(
+        ((first, counts) for first, counts in by_first.items() if first != tokenizer.eos_token_id),
+        key=lambda pair: pair[1].total(),
     )
-    degrees = int(common.sum())
-    wilson_hilferty = degrees * (1 - 2 / (9 * degrees) + 3.0902 * (2 / (9 * degrees)) ** 0.5) ** 3
-    assert statistic < wilson_hilferty
+    with torch.inference_mode():
+        probabilities = model(torch.tensor([[*prompt, first]])).logits[0, -1].double().softmax(-1)
+    observed = torch.tensor([counts[token] for token in range(len(probabilities))], dtype=torch.float64)
+    value, degrees = statistic(observed, probabilities * counts.total())
+    assert value < chi_squared_bound(degrees)
 
 
 def test_a_sample_ends_at_an_end_token_or_at_the_limit(tiny):
     model, tokenizer = tiny
-    for _, made in sample(model, requests_for(tokenizer, seeds=40), decoding(tokenizer, max_new_tokens=30)):
-        assert made.ended == (made.tokens[-1] == tokenizer.eos_token_id)
-        assert tokenizer.eos_token_id not in made.tokens[:-1]
-        assert made.ended or len(made.tokens) == 30
+    made = draw_all(model, requests_for(tokenizer, seeds=40), decoding(tokenizer, max_new_tokens=30))
+    for one in itertools.chain.from_iterable(made.values()):
+        assert one.ended == (one.tokens[-1] == tokenizer.eos_token_id)
+        assert tokenizer.eos_token_id not in one.tokens[:-1]
+        assert one.ended or len(one.tokens) == 30
 
 
-def test_every_seed_of_every_request_comes_back_once_in_order(tiny):
+def test_a_sample_ends_where_a_stop_string_is_complete(bundled):
+    model, tokenizer = bundled
+    prompt = tuple(tokenizer.encode("One, two, three, four, five, six, seven,"))
+    settings = decoding(tokenizer, max_new_tokens=20, do_sample=False, stop_strings=["ine,", "never there"])
+    (made,) = draw_all(model, [Request(prompt=prompt, seeds=(0, 1))], settings).values()
+    for one in made:
+        assert one.ended
+        assert tokenizer.decode(one.tokens).endswith("nine,")
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 256])
+def test_every_seed_of_every_request_comes_back_once(tiny, batch_size: int):
     model, tokenizer = tiny
-    indices = [index for index, _ in sample(model, requests_for(tokenizer, seeds=5), decoding(tokenizer, batch_size=7))]
-    assert indices == sorted(indices)
-    assert Counter(indices) == dict.fromkeys(range(len(PROMPTS)), 5)
+    found = list(sample(model, requests_for(tokenizer, seeds=5), decoding(tokenizer, batch_size=batch_size)))
+    assert sorted(index for index, _ in found) == list(range(len(PROMPTS)))
+    assert all(len(samples) == 5 for _, samples in found)
+
+
+def test_what_is_alike_is_computed_once(tiny):
+    """Greedy completions of one prompt are one branch; what prompts share goes through the model once."""
+    model, tokenizer = tiny
+    shared = tuple(tokenizer.encode(SYSTEM))
+    requests = [Request(prompt=(*shared, *tokenizer.encode(end)), seeds=tuple(range(50))) for end in ("one", "two")]
+    decoder = Decoder(model, requests, decoding(tokenizer, max_new_tokens=9, batch_size=100, do_sample=False))
+    with packed_attention(model):
+        made = dict(decoder.run())
+    generated_tokens = sum(len(made[index][0].tokens) - 1 for index in made)
+    assert decoder.forwarded_tokens == len(shared) + 3 + 3 + generated_tokens
+
+
+def test_pages_hold_hardly_more_than_what_is_live(tiny):
+    """Every continuation of a tiny random model differs at once: nothing is shared, all of it is live."""
+    model, tokenizer = tiny
+    request = Request(prompt=tuple(tokenizer.encode("abc")), seeds=tuple(range(200)))
+    decoder = Decoder(model, [request], decoding(tokenizer, max_new_tokens=41, batch_size=200, temperature=2.0))
+    with packed_attention(model):
+        ((_, made),) = decoder.run()
+    live = max(sum(min(step, len(one.tokens) - 1) * (len(one.tokens) > step) for one in made) for step in range(1, 41))
+    assert decoder.key_value_tokens <= 1.5 * live
+
+
+def test_the_model_is_left_as_it_was(tiny):
+    model, tokenizer = tiny
+    before = model.config._attn_implementation
+    iterator = sample(model, requests_for(tokenizer), decoding(tokenizer))
+    next(iterator)
+    iterator.close()
+    assert model.config._attn_implementation == before
+    assert not any("forward" in vars(module) for module in model.modules())
+
+
+def test_fast_linear_layers_compute_the_same(bundled):
+    """Against float64, as closely as `F.linear` does."""
+    model, _ = bundled
+    layer = model.model.layers[0].mlp.gate_proj
+    inputs = torch.randn(1, 40, layer.in_features, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        exact = torch.nn.functional.linear(inputs.double(), layer.weight.double())
+        own = layer(inputs)
+        with fast_linear(model):
+            fast = layer(inputs)
+    assert not torch.equal(fast, own)  # another order of summation: oneDNN did it
+    assert (fast - exact).abs().max() < 4 * (own - exact).abs().max()
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gpt2"])
+def test_full_attention_of_any_architecture_is_computed_here(name: str):
+    assert unsupported_reason(build(name)) is None
+
+
+@pytest.mark.parametrize("name", ["gemma2", "gemma3", "gpt_oss"])
+def test_other_attention_falls_back_to_generate_and_says_so(name: str, tiny):
+    model, (_, tokenizer) = build(name), tiny
+    requests = requests_for(tokenizer, seeds=2)
+    with pytest.warns(UserWarning, match="sampling with transformers' generate"):
+        made = draw_all(model, requests, decoding(tokenizer, do_sample=False))
+    for index, samples in made.items():
+        expected = generated(model, tokenizer, requests[index].prompt, 12)
+        assert [list(one.tokens) for one in samples] == [expected, expected]
+
+
+def test_attention_that_only_a_trial_gives_away_falls_back(tiny_folder):
+    """A model whose config says nothing unusual, but whose layer scales what it attends to."""
+    from pipelines.models import load_model
+
+    model, _ = load_model(str(tiny_folder))
+    layer = model.model.layers[0].self_attn
+    layer.forward = lambda *args, _own=layer.forward, **kwargs: (
+        _own(*args, **kwargs)[0] * (2 if model.config._attn_implementation == "sdpa" else 1),
+        None,
+    )
+    assert "computes something else" in unsupported_reason(model)
+
+
+def test_fallback_samples_have_the_models_log_probabilities(tiny):
+    model, (_, tokenizer) = build("gemma3"), tiny
+    requests = requests_for(tokenizer, seeds=2)[:2]
+    with pytest.warns(UserWarning, match="not every layer attends"):
+        made = draw_all(model, requests, decoding(tokenizer, max_new_tokens=6))
+    for index, one in ((index, one) for index, samples in made.items() for one in samples):
+        prompt = requests[index].prompt
+        with torch.inference_mode():
+            logprobs = model(torch.tensor([[*prompt, *one.tokens]])).logits[0].log_softmax(-1)
+        expected = [logprobs[len(prompt) - 1 + step, token].item() for step, token in enumerate(one.tokens)]
+        assert one.logprobs_nats == pytest.approx(expected, abs=1e-4)
 
 
 def test_an_unsupported_generation_setting_is_named():
-    with pytest.raises(ConfigError, match=r"generation.num_beams is not supported; use temperature"):
-        build_warpers({"num_beams": 4})
+    with pytest.raises(ConfigError, match=r"generation.num_beams is not supported; use do_sample, temperature"):
+        build_processors({"num_beams": 4})
 
 
 def test_a_bad_generation_value_is_one_line():
     with pytest.raises(ConfigError, match="generation: .*temperature"):
-        build_warpers({"temperature": -1.0})
+        build_processors({"temperature": -1.0})
+    with pytest.raises(ConfigError, match="stop_strings must be a list of texts"):
+        build_processors({"stop_strings": "]"})

@@ -13,7 +13,7 @@ import pytest
 from accelerate import PartialState
 
 from pipelines.errors import ConfigError
-from pipelines.training.dpo import refuse_strangers
+from pipelines.processes import refuse_strangers
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

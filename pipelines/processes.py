@@ -1,0 +1,33 @@
+"""The processes that a launcher started for one job: how they find each other, and what refuses them if they do not."""
+
+from __future__ import annotations
+
+import datetime
+import os
+
+from accelerate import PartialState
+
+from pipelines.errors import ConfigError
+
+_PATIENCE = datetime.timedelta(days=2)
+"""How long a process waits for the others: their shares of the work take unequal time."""
+
+
+def process_group() -> PartialState:
+    """This process's place among those that `accelerate launch` started; alone without a launcher.
+
+    Raises ConfigError when several were launched that do not know of each other.
+    """
+    state = PartialState(timeout=_PATIENCE) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else PartialState()
+    refuse_strangers(state)
+    return state
+
+
+def refuse_strangers(state: PartialState) -> None:
+    """Stop a process that was launched as one of several but would work alone over the others' folder."""
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched > 1 and state.num_processes == 1:
+        raise ConfigError(
+            f"{launched} processes were launched but each is alone; on CPUs set ACCELERATE_USE_CPU=true, on GPUs use "
+            "configs/accelerate/multi_gpu.yaml"
+        )

@@ -1,0 +1,71 @@
+"""transformers' own `generate`, for models whose attention the packed forward pass does not compute.
+
+Same requests, same samples, one request after the other. The draws are torch's, seeded by the request's first seed:
+they depend on how many samples a request has, which is stated here because it cannot be mended from outside.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import torch
+from transformers import GenerationConfig, PreTrainedModel
+
+from pipelines.sampling.requests import Decoding, Request, Sample
+
+
+def generate_samples(
+    model: PreTrainedModel, requests: Sequence[Request], decoding: Decoding
+) -> Iterator[tuple[int, list[Sample]]]:
+    """(index of the request, its samples), in order."""
+    config = GenerationConfig(
+        do_sample=not decoding.greedy,
+        top_k=0 if not decoding.greedy else None,  # 50 unless told otherwise
+        max_new_tokens=decoding.max_new_tokens,
+        eos_token_id=list(decoding.end_tokens),
+        pad_token_id=decoding.pad_token,
+        return_dict_in_generate=True,
+        output_logits=True,
+    )
+    for index, request in enumerate(requests):
+        made: list[Sample] = []
+        for first in range(0, len(request.seeds), decoding.batch_size):
+            part = dataclasses.replace(request, seeds=request.seeds[first : first + decoding.batch_size])
+            made += _generate(model, part, decoding, config)
+        yield index, made
+
+
+@torch.inference_mode()
+def _generate(model: PreTrainedModel, request: Request, decoding: Decoding, config: GenerationConfig) -> list[Sample]:
+    ids = torch.tensor([request.prompt] * len(request.seeds), device=model.device)
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(request.seeds[0])
+        output = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            generation_config=config,
+            logits_processor=decoding.processors,
+            stopping_criteria=decoding.stopping,
+        )
+    new = output.sequences[:, len(request.prompt) :]
+    logprobs = torch.stack([logits.float().log_softmax(-1) for logits in output.logits], dim=1)
+    own = logprobs.gather(-1, new[..., None])[..., 0].tolist()
+    return [_cut_at_end(row, values, decoding) for row, values in zip(new.tolist(), own, strict=True)]
+
+
+def _cut_at_end(tokens: list[int], logprobs: list[float], decoding: Decoding) -> Sample:
+    """The sample without the padding that follows where it stopped."""
+    length = next((place for place, token in enumerate(tokens, 1) if token in decoding.end_tokens), None)
+    if length is None and decoding.stopping:
+        length = next(
+            (
+                place
+                for place in range(1, len(tokens) + 1)
+                if bool(decoding.stopping(torch.tensor([tokens[:place]]), None)[0])
+            ),
+            None,
+        )
+    end = len(tokens) if length is None else length
+    return Sample(tokens=tuple(tokens[:end]), logprobs_nats=tuple(logprobs[:end]), ended=length is not None)

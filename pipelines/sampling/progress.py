@@ -1,0 +1,43 @@
+"""One line that says how sampling goes: completions, speed, pass rate, time left. Silent where nobody watches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+from tqdm import tqdm
+
+from pipelines.records import Completion
+
+
+class SamplingProgress:
+    """To be used in a `with` block; the line vanishes at its end."""
+
+    def __init__(self, expected: int, *, is_shown: bool) -> None:
+        """`expected` completions; not shown in other processes than the first, nor where stderr is no terminal."""
+        self._bar = tqdm(
+            total=expected, desc="sampling", unit=" completions", disable=None if is_shown else True, leave=False
+        )
+        self._started = time.monotonic()
+        self._completions = self._passed = self._tokens = 0
+
+    def __enter__(self) -> SamplingProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def add(self, rows: Sequence[tuple[Completion, bool]], spared: int = 0) -> None:
+        """Completions that have come, and whether each passed; `spared` is how many will not be needed after all."""
+        self._completions += len(rows)
+        self._passed += sum(passed for _, passed in rows)
+        self._tokens += sum(completion.completion_tokens for completion, _ in rows)
+        speed = self._tokens / max(1e-9, time.monotonic() - self._started)
+        self._bar.total -= spared
+        self._bar.set_postfix_str(
+            f"{speed:.0f} tokens/s, {self._passed / max(1, self._completions):.0%} pass", refresh=False
+        )
+        self._bar.update(len(rows))

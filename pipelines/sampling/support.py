@@ -1,0 +1,50 @@
+"""Which models the packed forward pass computes exactly: by what they declare, then by trying.
+
+Takes a model; leaves None, or in words why not. What a config declares (sliding windows, state space layers) a short
+trial could miss; what it does not declare the trial finds: two short prompts with a common beginning and a
+continuation, against the model's own attention.
+"""
+
+from __future__ import annotations
+
+import torch
+from transformers import PreTrainedModel
+
+from pipelines.models import attends_to_all
+from pipelines.sampling.packed_attention import PackedPass, Row, packed_attention
+from pipelines.sampling.pages import PagePool
+from pipelines.sampling.prefixes import Segment
+
+_TOLERANCE = {torch.float32: 1e-3}
+_TOLERANCE_16_BIT = 0.05
+"""Largest difference of logits, in units of their spread: rounding stays below, another attention goes far above."""
+
+
+def unsupported_reason(model: PreTrainedModel) -> str | None:
+    """Why `sample` would not give this model's own completions; None when it does."""
+    if not attends_to_all(model):
+        return "not every layer attends to all earlier tokens"
+    # Ids spread over the vocabulary, the same each time.
+    vocabulary = model.get_input_embeddings().num_embeddings
+    ids = [(7919 * place + 13) % vocabulary for place in range(12)]
+    try:
+        difference = _difference(model, ids)
+    except (NotImplementedError, TypeError, AttributeError, ValueError, RuntimeError, IndexError) as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return f"its attention cannot be replaced ({said})"
+    if not difference <= _TOLERANCE.get(model.dtype, _TOLERANCE_16_BIT):
+        return f"its attention computes something else (logits differ by {difference:.2g} of their spread)"
+    return None
+
+
+@torch.inference_mode()
+def _difference(model: PreTrainedModel, ids: list[int]) -> float:
+    own = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[0, -2:].float()
+    root = Segment(tuple(ids[:6]), 0, None)
+    leaf = Segment(tuple(ids[6:-1]), 6, root)
+    pool = PagePool()
+    with packed_attention(model):
+        last = PackedPass(pool, [], [root, leaf], (), model.device).run(model, [leaf])
+        row = Row(leaf=leaf, token=ids[-1], length=1, pages=[pool.take()])
+        after = PackedPass(pool, [row], [], (), model.device).run(model, [])
+    return float((torch.cat([last, after]).float() - own).abs().max() / own.std())
