@@ -47,14 +47,30 @@ class LayerAttention:
     values: Float[Tensor, "batch key_value_head key value_size"]
     scaling: float
     softcap: float | None
-    has_sink: bool
-    """Whether a learned sink takes part of every row, so that rows sum to less than 1."""
+    sink_logits: Float[Tensor, "#batch head #query"] | None
+    """What a learned sink puts beside every row's logits, so that rows sum to less than 1; None without one."""
 
     def logits(self) -> Float[Tensor, "batch head query key"]:
         """Scaled products of queries and keys, soft-capped where the model does, before the mask."""
         shared_by = self.queries.shape[1] // self.keys.shape[1]
         products = self.queries @ self.keys.repeat_interleave(shared_by, dim=1).transpose(-1, -2) * self.scaling
         return products if self.softcap is None else self.softcap * torch.tanh(products / self.softcap)
+
+    def sink_share(self) -> Float[Tensor, "batch head query"] | None:
+        """The sink's part of each row, from its parameter and the products, not from what the rows lack; float64.
+
+        Head by head, because a whole layer of products would be as large as its maps.
+        """
+        if self.sink_logits is None:
+            return None
+        sink = self.sink_logits.double().expand(self.weights.shape[:3])
+        shared_by = self.queries.shape[1] // self.keys.shape[1]
+        totals = []
+        for head in range(self.queries.shape[1]):
+            products = self.queries[:, head] @ self.keys[:, head // shared_by].transpose(-1, -2) * self.scaling
+            capped = products if self.softcap is None else self.softcap * torch.tanh(products / self.softcap)
+            totals.append(capped.double().masked_fill(~self.visible, float("-inf")).logsumexp(-1))
+        return torch.sigmoid(sink - torch.stack(totals, dim=1))
 
 
 Receive = Callable[[LayerAttention], None]
@@ -164,10 +180,21 @@ def _attention(
             values=value,
             scaling=query.shape[-1] ** -0.5 if scaling is None else float(scaling),
             softcap=settings.get("softcap"),
-            has_sink=settings.get("s_aux") is not None or getattr(module, "sinks", None) is not None,
+            sink_logits=_sink_logits(module, settings),
         )
     )
     return output, None
+
+
+def _sink_logits(module: nn.Module, settings: dict[str, Any]) -> Float[Tensor, "#batch head #query"] | None:
+    """A parameter per head, by either of its two names, or one value per head and query (`sinks=`)."""
+    given = next((settings[name] for name in ("sinks", "s_aux") if settings.get(name) is not None), None)
+    sinks = getattr(module, "sinks", None) if given is None else given
+    if not isinstance(sinks, Tensor):
+        return None
+    if sinks.ndim not in (1, 4):
+        raise ModelError(f"{type(module).__name__} has sinks of {sinks.ndim} axes; their share cannot be read")
+    return sinks[None, :, None] if sinks.ndim == 1 else sinks[..., 0]
 
 
 def _visible(mask: Tensor | None, weights: Tensor) -> Bool[Tensor, "batch query key"]:

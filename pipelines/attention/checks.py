@@ -30,7 +30,7 @@ def check_layer(
     masked: bool = True,
     dtype: str = "float32",
 ) -> Checks:
-    """Finite; rows sum to 1, a learned sink's mass included; what the mask hides is exactly 0. DataError if not.
+    """Finite; rows and a learned sink's share, computed without them, sum to 1; what the mask hides is exactly 0. DataError if not.
 
     `hidden_max` is the largest weight that the layer's mask hides and `future_max` the largest above the diagonal: both
     must be 0.0 to the bit, because softmax of a masked score underflows to exactly 0. Without a mask the future is
@@ -63,15 +63,18 @@ def check_recomputed(
     visible: Bool[np.ndarray, "query key"],
     logits: Float[np.ndarray, "head query key"],
     *,
+    sink: Float[np.ndarray, "head query"] | None = None,
     dtype: str = "float32",
 ) -> Checks:
     """The weights are the softmax of the products of queries and keys that the mask shows. DataError if not.
 
-    A learned sink scales a row; its share is the row's own sum.
+    `sink` is the share of a learned sink, computed from its parameter: what it takes, the row has less.
     """
     shown = np.where(visible, logits.astype(np.float64), -np.inf)
     exponentials = np.exp(shown - shown.max(-1, keepdims=True))
-    expected = exponentials / exponentials.sum(-1, keepdims=True) * weights.sum(-1, keepdims=True, dtype=np.float64)
+    expected = exponentials / exponentials.sum(-1, keepdims=True)
+    if sink is not None:
+        expected *= 1 - sink[..., None].astype(np.float64)
     measured: Checks = {"recomputed_difference": float(np.abs(weights - expected).max())}
     _require({"recomputed_difference": measured["recomputed_difference"] <= RECOMPUTED_TOLERANCE[dtype]}, measured)
     return measured

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from safetensors.numpy import load_file, save
 
+from pipelines.attention.readable import readable
 from pipelines.errors import DataError
 from pipelines.rundir import write_bytes, write_json
 
@@ -45,6 +46,8 @@ class AttentionMaps:
     """How many of the tokens stand before the first symbol."""
     groups: tuple[tuple[int, ...], ...]
     """Positions of the tokens of each symbol, in order; one position each where every symbol is a token."""
+    symbol_texts: tuple[str, ...] = ()
+    """Each symbol's tokens decoded together: a letter of several bytes may be cut between tokens. Empty where unknown."""
     masked: bool = True
     """False for the same weights run without a mask, which no autoregressive model does: for teaching."""
     info: dict[str, Any]
@@ -58,9 +61,13 @@ class AttentionMaps:
         return self.weights[:, :, start:, start:]
 
     def symbols(self) -> tuple[str, ...]:
-        """The text of each symbol: its tokens joined, the spaces around it dropped."""
-        texts = ("".join(self.tokens[position] for position in group) for group in self.groups)
+        """The text of each symbol, the spaces around it dropped."""
+        texts = self.symbol_texts or ["".join(self.tokens[place] for place in group) for group in self.groups]
         return tuple(text.strip() or text for text in texts)
+
+    def labels(self) -> tuple[str, ...]:
+        """`symbols`, fit to print: nothing in them is invisible or turns the line around."""
+        return tuple(readable(text) for text in self.symbols())
 
     def merged(self) -> Float[np.ndarray, "layer head symbol symbol"]:
         """Weights between symbols: summed over a key symbol's tokens, averaged over a query symbol's.
@@ -86,21 +93,22 @@ class AttentionMaps:
         """Write `<stem>.safetensors` (the arrays) and `<stem>.json` (everything else)."""
         arrays = {name: getattr(self, name) for name in _TENSORS}
         tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items() if array is not None}
-        write_bytes(stem.with_suffix(".safetensors"), save(tensors))
+        write_bytes(_with_suffix(stem, ".safetensors"), save(tensors))
         rest = {
             field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in _TENSORS
         }
-        write_json(stem.with_suffix(".json"), {"shape": list(self.weights.shape), **rest})
+        write_json(_with_suffix(stem, ".json"), {"shape": list(self.weights.shape), **rest})
 
     @classmethod
     def load(cls, stem: Path) -> AttentionMaps:
         """The maps that `save` wrote; DataError names a missing or damaged file."""
         try:
-            tensors = load_file(stem.with_suffix(".safetensors"))
-            rest = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
+            tensors = load_file(_with_suffix(stem, ".safetensors"))
+            rest = json.loads(_with_suffix(stem, ".json").read_text(encoding="utf-8"))
             del rest["shape"]
             for name in ("layers", "heads", "tokens", "ids"):
                 rest[name] = tuple(rest[name])
+            rest["symbol_texts"] = tuple(rest.get("symbol_texts", ()))
             rest["groups"] = tuple(tuple(group) for group in rest["groups"])
             return cls(**{name: tensors.get(name) for name in _TENSORS}, **rest)
         except Exception as error:
@@ -110,3 +118,8 @@ class AttentionMaps:
             ):
                 raise
             raise DataError(f"{stem}.*: cannot be read ({error}); run scripts/probe_attention.py again") from error
+
+
+def _with_suffix(stem: Path, suffix: str) -> Path:
+    """Appended: what stands after a dot in the stem, as in `qwen2.5`, is part of the name."""
+    return stem.with_name(stem.name + suffix)

@@ -105,6 +105,7 @@ def probe_batch(
             ids=sequence.ids,
             prefix_tokens=sequence.prefix_tokens,
             groups=sequence.groups,
+            symbol_texts=tuple(tokenizer.decode([sequence.ids[at] for at in group]) for group in sequence.groups),
             masked=wanted.masked,
             info=_info(model, sequence),
             checks={**merge_checks(layer.checks for layer in found.values()), **compared},
@@ -156,11 +157,12 @@ class _Layer:
         """The last `tokens` positions of one row of a batch: what stands before them is padding."""
         own = slice(attention.weights.shape[-1] - tokens, None)
         weights = attention.weights[row, :, own, own].float().cpu().numpy()
+        share = attention.sink_share()
         return cls(
             weights=weights,
             visible=attention.visible[row, own, own].cpu().numpy(),
             logits=attention.logits()[row, :, own, own].float().cpu().numpy() if with_logits else None,
-            sink=np.maximum(1 - weights.sum(-1), 0.0) if attention.has_sink else None,
+            sink=None if share is None else share[row, :, own].float().cpu().numpy(),
             value_norms=None
             if projection is None
             else _value_norms(attention.values[row, :, own], projection, weights),
@@ -170,7 +172,8 @@ class _Layer:
         """Measure what must hold of the layer; DataError if it does not."""
         self.checks.update(check_layer(self.weights, self.visible, sink=self.sink, masked=masked, dtype=dtype))
         if self.logits is not None:
-            self.checks.update(check_recomputed(self.weights, self.visible, self.logits, dtype=dtype))
+            recomputed = check_recomputed(self.weights, self.visible, self.logits, sink=self.sink, dtype=dtype)
+            self.checks.update(recomputed)
 
     def of_heads(self, heads: tuple[int, ...]) -> _Layer:
         """The chosen heads, copied out of the model's memory."""

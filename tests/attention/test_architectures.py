@@ -9,6 +9,7 @@ from peft import LoraConfig, get_peft_model
 
 from pipelines.attention import TokenSequence, probe, probe_batch
 from pipelines.attention.capture import LayerAttention, captured, forward
+from pipelines.errors import DataError
 from pipelines.models.tiny import tiny_tokenizer
 from tests.attention.architectures import CONFIGS, SINKS, WINDOW, build
 
@@ -93,6 +94,21 @@ def test_rows_sum_to_one_less_the_learned_sinks_mass(name: str):
     mass = 0 if maps.sink is None else maps.sink
     np.testing.assert_allclose(maps.weights.sum(-1) + mass, 1, atol=1e-6)
     assert maps.sink is None or 0.01 < maps.sink.mean() < 0.99
+
+
+def test_mass_that_no_sink_takes_is_an_error_on_a_model_with_sinks(monkeypatch: pytest.MonkeyPatch):
+    """Rows that lose a tenth: the sink's share comes from its parameter, so it cannot make up for what is missing."""
+    import transformers.models.gpt_oss.modeling_gpt_oss as gpt_oss
+
+    eager = gpt_oss.eager_attention_forward
+
+    def leaking(*arguments, **settings):
+        output, weights = eager(*arguments, **settings)
+        return output, weights * 0.9
+
+    monkeypatch.setattr(gpt_oss, "eager_attention_forward", leaking)
+    with pytest.raises(DataError, match="row_sum_error"):
+        maps_of(build("gpt_oss"))
 
 
 def test_changing_the_last_token_changes_no_earlier_row(name: str):

@@ -12,6 +12,7 @@ from pipelines.attention import AttentionMaps, Selection, encode, probe, probe_s
 from pipelines.attention.checks import check_layer, check_recomputed
 from pipelines.attention.scores import score_maps
 from pipelines.errors import ConfigError, DataError, ModelError
+from tests.attention.planted import maps_of, uniform
 
 HANDOUT = ("1", "a", "2", "b", "3")
 
@@ -88,6 +89,12 @@ def test_maps_come_back_from_their_files_without_a_model(tiny, tmp_path: Path):
         assert np.array_equal(getattr(back, field.name), getattr(maps, field.name)), field.name
 
 
+def test_names_with_dots_do_not_collide(tmp_path: Path):
+    for version in ("qwen2.5", "qwen2.7"):
+        maps_of([uniform(2)], (version, "x")).save(tmp_path / version)
+    assert AttentionMaps.load(tmp_path / "qwen2.5").tokens[0] == "qwen2.5"
+
+
 def test_a_damaged_file_is_named(tiny, tmp_path: Path):
     probe(*tiny, HANDOUT).save(tmp_path / "before")
     (tmp_path / "before.safetensors").write_bytes(b"torn")
@@ -107,6 +114,16 @@ def test_a_broken_map_is_an_error(weights: list, broken: str):
     visible = np.tril(np.ones((2, 2), dtype=bool))
     with pytest.raises(DataError, match=f"attention maps break {broken}"):
         check_layer(np.array([weights], dtype=np.float32), visible)
+
+
+def test_a_sinks_share_is_no_excuse_for_weights_of_another_softmax():
+    logits = np.zeros((1, 2, 2), np.float32)
+    weights = np.array([[[0.5, 0.0], [0.2, 0.2]]], np.float32)  # half of row 0 and a third of row 1 are the sink's
+    visible, sink = np.tri(2, dtype=bool), np.array([[0.5, 1 / 3]], np.float32)
+    with pytest.raises(DataError, match="recomputed_difference"):
+        check_recomputed(weights, visible, logits, sink=sink)
+    weights[0, 1] = 1 / 3
+    assert check_recomputed(weights, visible, logits, sink=sink)["recomputed_difference"] < 1e-6
 
 
 def test_weights_that_are_no_softmax_of_their_logits_are_an_error(tiny):

@@ -7,6 +7,7 @@ from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
 from pipelines.attention import encode, probe, symbol_ids
+from pipelines.attention.readable import readable
 from pipelines.errors import DataError
 
 HANDOUT = ("1", "a", "2", "b", "3")
@@ -74,3 +75,18 @@ def test_a_prefix_that_the_tokenizer_lacks_is_refused():
     for prefix in ("bos", "chat"):
         with pytest.raises(DataError, match=f"got '{prefix}'"):
             encode(tokenizer, "1", prefix=prefix)
+
+
+def test_a_symbol_cut_between_tokens_keeps_its_text(bundled):
+    """Each of its tokens is part of a letter and decodes to no letter alone."""
+    model, tokenizer = bundled
+    sequence = encode(tokenizer, "😀 1 👩‍🔬", split="text")
+    assert max(len(group) for group in sequence.groups) > 2
+    assert probe(model, tokenizer, sequence).symbols() == ("😀", "1", "👩‍🔬")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("\u202eabc", "\\u202eabc"), ("a\x1b[31m", "a\\u001b[31m"), ("é 👩‍🔬", "é 👩‍🔬")]
+)
+def test_what_would_move_the_cursor_or_turn_the_line_is_spelt_out(text: str, shown: str):
+    assert readable(text) == shown

@@ -1,0 +1,32 @@
+"""Untrusted text made fit to stand on a terminal, in a figure or in a title.
+
+Takes any string; leaves one whose characters are all visible and none of which moves the cursor or turns the line
+around. The explorer's own script does the same to tokens. Knows nothing of attention.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+_NAMED = {"\n": "⏎", "\r": "⏎", "\t": "⇥"}
+_JOINERS = "\u200c\u200d"
+"""Between letters and within emoji they are part of how a symbol is written."""
+
+
+def readable(text: str) -> str:
+    """Control, format and undecodable-surrogate characters spelt out as `\\u202e`; everything else as it is."""
+    return "".join(_spelt(letter) for letter in text)
+
+
+def shortened(text: str, most: int) -> str:
+    """At most so many characters, the last one `…` where some are left out."""
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def _spelt(letter: str) -> str:
+    if letter in _NAMED:
+        return _NAMED[letter]
+    # Cc control, Cf format (bidirectional marks among them), Cs lone surrogate, Zl and Zp line and paragraph breaks.
+    if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") and letter not in _JOINERS:
+        return f"\\u{ord(letter):04x}"
+    return letter
