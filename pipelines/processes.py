@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 import os
 
+import torch
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 
 from pipelines.errors import ConfigError
 
@@ -18,7 +20,10 @@ def process_group() -> PartialState:
 
     Raises ConfigError when several were launched that do not know of each other.
     """
-    state = PartialState(timeout=_PATIENCE) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else PartialState()
+    # PartialState does not read ACCELERATE_USE_CPU, and without `cpu` never forms a group of CPU processes.
+    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    state = PartialState(cpu=on_cpu, timeout=_PATIENCE) if several else PartialState(cpu=on_cpu)
     refuse_strangers(state)
     return state
 

@@ -26,6 +26,7 @@ from pipelines.rundir import RunDir, write_text
 from pipelines.sampling import journal
 from pipelines.sampling.policies import LocalPolicy, Policy
 from pipelines.sampling.progress import SamplingProgress
+from pipelines.sampling.server import ServerPolicy
 from pipelines.sampling.spending import wanted_next
 from pipelines.sampling.tasks import complete_tasks
 from pipelines.tasks import build_messages
@@ -45,23 +46,27 @@ def sample_training_tasks(config: Config, run: RunDir) -> dict[str, Any]:
     with journal.locked(run.journal) if state.is_main_process else contextlib.nullcontext():
         repaired = journal.repair(run.journal) if state.is_main_process else 0
         state.wait_for_everyone()
-        policy = open_policy(config)
-        earlier = Collection.load(config, policy.identity(), tasks, run.journal)
+        identity = policy_identity(config)
+        collection = Collection.load(config, identity, tasks, run.journal)
+        earlier, tokens = len(collection.completions()), collection.tokens
         state.wait_for_everyone()  # nobody appends before everybody has read
+        share = collection.share(state)
+        policy = open_policy(config) if share else None  # not loaded for nothing
         started = time.monotonic()
-        draw_missing(policy, earlier, run.journal, state)
+        if policy is not None:
+            draw(policy, collection, share, run.journal, state)
         seconds = time.monotonic() - started
         state.wait_for_everyone()
         if not state.is_main_process:
             return {}
-        collection = Collection.load(config, policy.identity(), tasks, run.journal)
-        run.record(model=policy.identity())
+        collection = Collection.load(config, identity, tasks, run.journal)
+        tokens = collection.tokens - tokens
+        run.record(model=identity)
         write_text(run.completions_file, dump_lines(collection.completions()))
-        tokens = collection.tokens - earlier.tokens
         return {
             **collection.facts(),
             "processes": state.num_processes,
-            "from_earlier": len(earlier.completions()),
+            "from_earlier": earlier,
             "torn_lines_repaired": repaired,
             "tokens_per_second": round(tokens / seconds) if tokens else None,
         }
@@ -70,10 +75,14 @@ def sample_training_tasks(config: Config, run: RunDir) -> dict[str, Any]:
 def open_policy(config: Config) -> Policy:
     """The policy that `sampling` names: a server, or the model in this process."""
     if config.sampling.server is not None:
-        from pipelines.sampling.server import ServerPolicy
-
         return ServerPolicy(config.sampling.server)
-    return LocalPolicy(*load_model(config.model), identity=model_identity(config.model))
+    return LocalPolicy(*load_model(config.model))
+
+
+def policy_identity(config: Config) -> dict[str, Any]:
+    """What names the policy for good: no secret, no address."""
+    server = config.sampling.server
+    return model_identity(config.model) if server is None else {"name": server.model, "served": True}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,6 +137,13 @@ class Collection:
         """Indices of the task's completions to draw next."""
         return wanted_next([passed for _, passed in self.drawn[task_id]], self.config.sampling)
 
+    def share(self, state: PartialState) -> list[Task]:
+        """This process's part of the tasks that want more. Every process must have loaded the same journal."""
+        incomplete = [task for task in self.tasks if task.id in self.drawn and self.missing(task.id)]
+        # Tasks of one family share their worked examples: side by side they share that computation too.
+        incomplete.sort(key=lambda task: task.family)
+        return incomplete[state.process_index :: state.num_processes]
+
     def completions(self) -> list[Completion]:
         """In the order of the tasks."""
         return [completion for rows in self.drawn.values() for completion, _ in rows]
@@ -152,12 +168,8 @@ class Collection:
         }
 
 
-def draw_missing(policy: Policy, collection: Collection, folder: Path, state: PartialState) -> None:
-    """Draw what this process's share of the tasks still wants, until nothing is wanted; journal each task's at once."""
-    incomplete = [task for task in collection.tasks if task.id in collection.drawn and collection.missing(task.id)]
-    # Tasks of one family share their worked examples: side by side they share that computation too.
-    incomplete.sort(key=lambda task: task.family)
-    share = incomplete[state.process_index :: state.num_processes]
+def draw(policy: Policy, collection: Collection, share: list[Task], folder: Path, state: PartialState) -> None:
+    """Draw what the share of the tasks still wants, until nothing is wanted; journal each task's at once."""
     most = collection.config.sampling.samples_per_task
     expected = sum(most - len(collection.drawn[task.id]) for task in share)
     with SamplingProgress(expected, is_shown=state.is_main_process) as progress:

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers.generation import LogitsProcessorList
 
-_BLOCK_ROWS = 32
+_BLOCK_ROWS = 16
 """Distributions worked on at once: bounds the memory of their intermediate values."""
 _CHUNK = 256
 """Vocabulary entries that the first search takes together."""

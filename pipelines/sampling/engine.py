@@ -82,14 +82,18 @@ class Decoder:
     def __init__(self, model: PreTrainedModel, requests: Sequence[Request], decoding: Decoding) -> None:
         """The model must already run `packed_attention`."""
         self._model, self._requests, self._decoding = model, requests, decoding
-        self._pool = PagePool()
         self._parts = _cut(requests, decoding.batch_size)
+        at_once = min(decoding.batch_size, sum(len(request.seeds) for request in requests))
+        self._pool = PagePool(at_once * -(-decoding.max_new_tokens // PAGE_TOKENS))
         self._waiting = deque(range(len(self._parts)))
         self._uniforms: dict[tuple[int, int], Float[np.ndarray, " token"]] = {}
         self._samples: list[dict[int, Sample]] = [{} for _ in requests]
         self._live: list[_Branch] = []
+        self._computed: list[Segment] = []
         self.forwarded_tokens = 0
         """Tokens that went through the model so far, those of prompts included."""
+        self.live_tokens = 0
+        """The most tokens whose keys and values were in use at once, those of prompts included."""
 
     def run(self) -> Iterator[tuple[int, list[Sample]]]:
         """Every request's samples, as it is finished."""
@@ -98,11 +102,6 @@ class Decoder:
             for request in finished:
                 yield request, [sample for _, sample in sorted(self._samples[request].items())]
                 self._samples[request] = {}
-
-    @property
-    def key_value_tokens(self) -> int:
-        """The most tokens of continuations whose keys and values were kept at once."""
-        return self._pool.peak * PAGE_TOKENS
 
     @torch.inference_mode()
     def _advance(self) -> list[int]:
@@ -118,6 +117,12 @@ class Decoder:
         packed = PackedPass(self._pool, rows, segments, copies, self._model.device)
         logits = packed.run(self._model, [branch.leaf for branch in roots])
         self.forwarded_tokens += len(rows) + sum(len(segment.tokens) for segment in segments)
+        self._computed += segments
+        self._computed = [segment for segment in self._computed if segment.keys]
+        generated = len({page for branch in self._live for page in branch.pages[:-1]}) * PAGE_TOKENS
+        generated += sum((len(branch.tokens) - 1) % PAGE_TOKENS + 1 for branch in self._live)
+        prompts = sum(len(segment.tokens) for segment in self._computed)
+        self.live_tokens = max(self.live_tokens, prompts + generated)
         ended: list[_Branch] = []
         self._live = self._divide([*self._live, *roots], logits, ended)
         self._live.sort(key=lambda branch: branch.part)  # stable: a branch's children stay side by side

@@ -1,13 +1,14 @@
 """Keys and values of what has been generated, in pages that continuations share until they differ.
 
 A continuation holds a list of page numbers. When it splits in two, both go on with the same full pages, and the one
-page that is still being filled is copied (Kwon et al. 2023, arXiv 2309.06180, section 4.4). The pool grows by an eighth
-at a time, layer by layer, so that little is held that nobody uses.
+page that is still being filled is copied (Kwon et al. 2023, arXiv 2309.06180, section 4.4). Room for the worst case is
+reserved once and never moved; on a CPU the system hands out the memory when a page is first written.
 """
 
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Sequence
 
 import torch
@@ -20,23 +21,25 @@ PAGE_TOKENS = 8
 class PagePool:
     """Pages of all layers. A page number means the same tokens in every layer."""
 
-    def __init__(self) -> None:
+    def __init__(self, pages: int) -> None:
+        """Room for so many pages."""
         self._keys: list[Tensor] = []  # per layer [key_value_head, page, token, size]
         self._values: list[Tensor] = []
-        self._users: list[int] = []
+        self._users = [0] * pages
         self._free: list[int] = []
-        self.peak = 0
-        """The most pages in use at once."""
+        self._opened = 0
+        self.used = 0
+        """Pages in use."""
 
     def take(self) -> int:
-        """A page for one user; what it holds is stale."""
-        if not self._free:
-            grown = max(16, math.ceil(len(self._users) / 8))
-            self._free += range(len(self._users), len(self._users) + grown)
-            self._users += [0] * grown
-        page = self._free.pop()
+        """A page for one user, one used before rather than a new one; what it holds is stale."""
+        if self._free:
+            page = self._free.pop()
+        else:
+            page = self._opened
+            self._opened += 1
         self._users[page] = 1
-        self.peak = max(self.peak, len(self._users) - len(self._free))
+        self.used += 1
         return page
 
     def share(self, pages: Sequence[int]) -> None:
@@ -54,6 +57,7 @@ class PagePool:
             self._users[page] -= 1
             if self._users[page] == 0:
                 self._free.append(page)
+                self.used -= 1
 
     def write(
         self,
@@ -64,7 +68,9 @@ class PagePool:
     ) -> None:
         """Put one token's keys and values of every row into its page, after the copies that splits asked for."""
         for pools, new in ((self._keys, keys), (self._values, values)):
-            pool = self._sized(pools, layer, new)
+            if layer == len(pools):
+                pools.append(_zeros((len(new), len(self._users), PAGE_TOKENS, new.shape[-1]), new))
+            pool = pools[layer]
             if step.copies.numel():
                 pool[:, step.copies[1]] = pool[:, step.copies[0]]
             pool[:, step.pages, step.places] = new
@@ -79,16 +85,13 @@ class PagePool:
         )
         return keys, values
 
-    def _sized(self, pools: list[Tensor], layer: int, like: Tensor) -> Tensor:
-        if layer == len(pools):
-            pools.append(like.new_zeros((len(like), 0, PAGE_TOKENS, like.shape[-1])))
-        pool = pools[layer]
-        if pool.shape[1] < len(self._users):
-            # Zeros, not whatever is there: a weight of 0 times a stale infinity would be no number.
-            grown = pool.new_zeros((pool.shape[0], len(self._users), *pool.shape[2:]))
-            grown[:, : pool.shape[1]] = pool
-            pools[layer] = pool = grown
-        return pool
+
+def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Zeros, so that a weight of 0 times a page never written is 0; on a CPU not there before they are written."""
+    if like.device.type != "cpu":
+        return like.new_zeros(shape)
+    reserved = mmap.mmap(-1, max(1, math.prod(shape)) * like.element_size())
+    return torch.frombuffer(reserved, dtype=like.dtype, count=math.prod(shape)).view(shape)
 
 
 class PageStep:

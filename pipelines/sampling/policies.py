@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -53,23 +53,13 @@ class Policy(Protocol):
         """(index of the conversation, its answers in the order of its seeds) as each is finished."""
         ...
 
-    def identity(self) -> dict[str, Any]:
-        """What names the policy for good, for the manifest: no secret, nothing of this machine."""
-        ...
-
 
 class LocalPolicy:
     """A model in this process."""
 
-    def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, identity: dict[str, Any] | None = None
-    ) -> None:
-        """`identity` is what `model_identity` says of it."""
-        self._model, self._tokenizer, self._identity = model, tokenizer, identity or {}
-
-    def identity(self) -> dict[str, Any]:
-        """See Policy."""
-        return self._identity
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        """In evaluation mode, as `load_model` leaves it."""
+        self._model, self._tokenizer = model, tokenizer
 
     def complete(
         self, conversations: Sequence[Conversation], settings: SamplingConfig

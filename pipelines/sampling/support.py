@@ -42,7 +42,7 @@ def _difference(model: PreTrainedModel, ids: list[int]) -> float:
     own = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[0, -2:].float()
     root = Segment(tuple(ids[:6]), 0, None)
     leaf = Segment(tuple(ids[6:-1]), 6, root)
-    pool = PagePool()
+    pool = PagePool(1)
     with packed_attention(model):
         last = PackedPass(pool, [], [root, leaf], (), model.device).run(model, [leaf])
         row = Row(leaf=leaf, token=ids[-1], length=1, pages=[pool.take()])
