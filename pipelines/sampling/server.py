@@ -1,0 +1,226 @@
+"""A policy behind an OpenAI-compatible server: one chat completion per seed, a bounded number of them under way.
+
+Takes a `ServerConfig`, conversations and `SamplingConfig`; leaves answers as the server counts and names them. The key,
+if one is needed, comes from the environment variable `SAMPLING_API_KEY` and goes nowhere but into the request. What the
+server leaves open is None; what it must tell and does not is an error, never a guess. Starts no server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import queue
+import threading
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from pipelines.config import SamplingConfig, ServerConfig
+from pipelines.errors import ModelError
+from pipelines.models.endpoint import Endpoint, RefusalError
+from pipelines.records import FinishReason
+from pipelines.sampling.policies import Answer, Conversation
+from pipelines.sampling.requests import build_processors, is_greedy
+
+KEY_VARIABLE = "SAMPLING_API_KEY"
+_ATTEMPTS = 6
+"""Half a minute of waiting between them: a server that restarts a worker is back by then, one that is gone is told."""
+_SEED_BITS = 31
+"""What every server takes: some read a signed 32-bit number."""
+_FINISHED: dict[Any, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    # Text Generation Inference's own words for both ways to stop.
+    "eos_token": "stop",
+    "stop_sequence": "stop",
+}
+_SHAPING = {"top_p": 1.0, "top_k": 0, "min_p": 0.0}
+"""Settings of `generation` that cut the distribution, with the value at which they do not."""
+_WISHES: dict[str, Any] = {
+    "logprobs": True,
+    "top_p": 1.0,
+    "top_k": -1,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "skip_special_tokens": False,
+}
+"""Sent with every request where `generation` does not say otherwise, given up where the server refuses them. Left out,
+they would mean the server's own defaults: the model's generation_config.json (vLLM, SGLang), or top-k 40, top-p 0.95
+and min-p 0.05 (llama-server), and the completions would not be the policy's. -1 is the one top_k that all three read
+as no limit."""
+_NOT_UNDERSTOOD = (400, 422, 501)
+"""What servers answer to a field they do not know, or to a value of it they do not take."""
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+class ServerPolicy:
+    """A model on a server."""
+
+    def __init__(self, config: ServerConfig, *, wait_seconds: float = 1.0) -> None:
+        """`wait_seconds` passes before a request is sent a second time, and doubles with every further one."""
+        self._config = config
+        self._endpoint = Endpoint(
+            url=config.url,
+            model=config.model,
+            setting="server.url",
+            key_variable=KEY_VARIABLE,
+            attempts=_ATTEMPTS,
+            timeout_seconds=config.timeout_seconds,
+            wait_seconds=wait_seconds,
+            connections=config.concurrency,
+        )
+        self._given_up: frozenset[str] = frozenset()
+        self._told: frozenset[str] = frozenset()
+
+    def identity(self) -> dict[str, Any]:
+        """See Policy. Not the address: the same model behind another port is the same policy."""
+        return {"name": self._config.model, "served": True}
+
+    def complete(
+        self, conversations: Sequence[Conversation], settings: SamplingConfig
+    ) -> Iterator[tuple[int, list[Answer]]]:
+        """See Policy. ModelError when the server cannot be used; requests under way are then left to themselves."""
+        request = build_request(settings)
+        jobs = [(index, slot) for index, asked in enumerate(conversations) for slot in range(len(asked.seeds))]
+        assert {index for index, _ in jobs} == set(range(len(conversations)))
+
+        def ask(job: tuple[int, int], stopping: threading.Event) -> Answer:
+            conversation = conversations[job[0]]
+            seed = conversation.seeds[job[1]] & ((1 << _SEED_BITS) - 1)
+            return self._ask({"messages": list(conversation.messages), "seed": seed, **request}, stopping)
+
+        answers: dict[int, dict[int, Answer]] = {}
+        with contextlib.closing(run_side_by_side(ask, jobs, self._config.concurrency)) as finished:
+            for (index, slot), answer in finished:
+                self._tell_what_was_given_up()
+                received = answers.setdefault(index, {})
+                received[slot] = answer
+                if len(received) == len(conversations[index].seeds):
+                    del answers[index]
+                    yield index, [received[place] for place in sorted(received)]
+
+    def _ask(self, request: dict[str, Any], stopping: threading.Event) -> Answer:
+        """One completion. A refusal that names wishes drops those; one that names none drops all before it counts."""
+        given_up = self._given_up
+        while True:
+            wishes = {name: _WISHES[name] for name in _WISHES if name not in request and name not in given_up}
+            try:
+                reply = self._endpoint.complete_chat({**request, **wishes}, stopping)
+            except RefusalError as refusal:
+                if refusal.status not in _NOT_UNDERSTOOD or not wishes:
+                    raise
+                given_up |= {name for name in wishes if name in refusal.body} or set(wishes)
+            else:
+                self._given_up |= given_up  # only now is it known that they were what the server minded
+                return self._answer(reply)
+
+    def _tell_what_was_given_up(self) -> None:
+        """Warn, once for each: from here, not from a request's thread, so that it reaches whoever reads the answers."""
+        if news := self._given_up - self._told:
+            self._told |= news
+            warnings.warn(
+                f"{self._endpoint.address}: the server refuses {', '.join(sorted(news))}: its own defaults stand in "
+                "their place; docs/sampling-servers.md says how to choose those when it is started",
+                stacklevel=3,
+            )
+
+    def _answer(self, reply: dict[str, Any]) -> Answer:
+        """What the first choice says. ModelError where it lacks what a record needs."""
+        choice, usage = reply["choices"][0], reply.get("usage")
+        message = choice.get("message")
+        content = message.get("content") if isinstance(message, dict) else 0
+        if content is not None and not isinstance(content, str):
+            raise self._unusable("has no message with text", "is this a chat completions server?")
+        finish = choice.get("finish_reason")
+        if not isinstance(finish, str) or finish not in _FINISHED:
+            shown = repr(finish)[:40]
+            raise self._unusable(
+                f"ended with finish_reason {shown}, neither stop nor length",
+                "such a text is not a sample of the policy; turn filters and tool calls off on the server",
+            )
+        prompt_tokens, completion_tokens = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+        if prompt_tokens is None or completion_tokens is None:
+            raise self._unusable(
+                "does not count tokens in `usage`", "use a server that does, e.g. vLLM or llama-server"
+            )
+        return Answer(
+            text=content or "",
+            finish_reason=_FINISHED[finish],
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            logprob_nats=sum_logprobs(choice.get("logprobs"), completion_tokens),
+        )
+
+    def _unusable(self, what: str, remedy: str) -> ModelError:
+        return ModelError(f"{self._endpoint.address}: the reply for {self._config.model!r} {what}; {remedy}")
+
+
+def build_request(settings: SamplingConfig) -> dict[str, Any]:
+    """What every request of a call has in common; ConfigError for the settings that the model in this process refuses.
+
+    The temperature is always there, because a server would otherwise take the model's generation_config.json for it.
+    """
+    generation = settings.generation
+    build_processors(generation)
+    if is_greedy(generation):
+        request: dict[str, Any] = {"max_tokens": settings.max_new_tokens, "temperature": 0.0}
+    else:
+        request = {"max_tokens": settings.max_new_tokens, "temperature": float(generation.get("temperature", 1.0))}
+        request |= {name: generation[name] for name, idle in _SHAPING.items() if generation.get(name, idle) != idle}
+    if generation.get("stop_strings"):
+        request["stop"] = list(generation["stop_strings"])
+    return request
+
+
+def _count(usage: Any, name: str) -> int | None:
+    count = usage.get(name) if isinstance(usage, dict) else None
+    return count if type(count) is int and count >= 0 else None
+
+
+def sum_logprobs(logprobs: Any, tokens: int) -> float | None:
+    """Nats of the whole completion; None unless there is a number for each of its tokens."""
+    try:
+        values = [float(entry["logprob"]) for entry in logprobs["content"]]
+    except (TypeError, KeyError, ValueError, OverflowError):
+        return None
+    if len(values) != tokens or not all(map(math.isfinite, values)):
+        return None
+    return math.fsum(values)
+
+
+def run_side_by_side(
+    ask: Callable[[Job, threading.Event], Result], jobs: Sequence[Job], most: int
+) -> Generator[tuple[Job, Result], None, None]:
+    """(job, what `ask` made of it) as each is done, at most `most` under way; jobs start in their order.
+
+    The first error is raised here and, like leaving the loop early, starts no further job; `ask` is told by its event.
+    """
+    # Not an executor: the interpreter waits at its exit for an executor's threads, so that Ctrl-C would take as long as
+    # the slowest request under way, up to its whole time limit. Daemon threads are left behind.
+    pending, taking, stopping = iter(jobs), threading.Lock(), threading.Event()
+    done: queue.SimpleQueue[tuple[Job, Future[Result]]] = queue.SimpleQueue()
+
+    def work() -> None:
+        while not stopping.is_set():
+            with taking:
+                job = next(pending, None)
+            if job is None:
+                return
+            outcome: Future[Result] = Future()
+            try:
+                outcome.set_result(ask(job, stopping))
+            except BaseException as error:  # not swallowed: raised where the outcome is read
+                outcome.set_exception(error)
+            done.put((job, outcome))
+
+    try:
+        for _ in range(min(most, len(jobs))):
+            threading.Thread(target=work, name="sampling-request", daemon=True).start()
+        for _ in jobs:
+            job, outcome = done.get()
+            yield job, outcome.result()
+    finally:
+        stopping.set()
