@@ -19,108 +19,94 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pipelines.command import build_parser, guarded, run_stage
-from pipelines.config import Config, ModelConfig
+from pipelines.command import DEFAULT_CONFIG, build_parser, guarded, run_stage
+from pipelines.config import Config
 from pipelines.errors import ConfigError
 from pipelines.rundir import RunDir
 from pipelines.stages import PROBE
 
-if TYPE_CHECKING:
-    from pipelines.attention.maps import AttentionMaps
-    from pipelines.attention.study import Subject
+_FREE = ("model", "text", "adapter")
+"""Any of them asks for a study without a run."""
+_FREE_ONLY = ("other_adapter", "seeds", "tokens", "prefix", "layers", "heads", "out")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser(__doc__ or "")
-    parser.add_argument("--phase", choices=list(PROBE), default="before", help="of a run (default: %(default)s)")
+    parser.add_argument("--phase", choices=list(PROBE), help="of a run (default: before)")
     free = parser.add_argument_group("any model and text, without a run")
     free.add_argument("--model", help="`bundled`, a folder or a Hub id (default: bundled)")
-    free.add_argument("--text", help='symbols separated by spaces, e.g. "1 a 2 b 3"')
+    free.add_argument("--text", help='symbols separated by spaces (default: "1 a 2 b 3")')
     free.add_argument("--adapter", type=Path, help="a folder of adapter or trained weights to set beside the model")
     free.add_argument("--other-adapter", type=Path, help="another run's, e.g. of another seed: the scale of the change")
+    free.add_argument("--seeds", metavar="N", help="also score N seeded sequences of each kind; 4 or more")
     free.add_argument(
-        "--seeds", type=int, default=0, help="also score so many seeded sequences of each kind; 4 or more"
+        "--tokens", choices=["symbols", "text", "both"], help="one token a symbol, or as the tokenizer does; both"
     )
-    free.add_argument(
-        "--tokens",
-        choices=["symbols", "text", "both"],
-        default="both",
-        help="one token a symbol, or as the tokenizer does",
-    )
-    free.add_argument("--prefix", choices=["none", "bos", "chat"], default="none", help="what stands before the text")
-    free.add_argument("--layers", type=_numbers, help="some layers only, e.g. 0,5,6")
-    free.add_argument("--heads", type=_numbers, help="some heads of each layer only")
-    free.add_argument("--out", type=Path, default=Path("runs/attention"), help="folder (default: %(default)s)")
+    free.add_argument("--prefix", choices=["none", "bos", "chat"], help="what stands before the text (default: none)")
+    free.add_argument("--layers", metavar="N,N", help="some layers only, e.g. 0,5,6")
+    free.add_argument("--heads", metavar="N,N", help="some heads of each layer only")
+    free.add_argument("--out", type=Path, help="folder (default: runs/attention)")
     arguments = parser.parse_args(argv)
-    if arguments.model or arguments.text or arguments.adapter:
-        return guarded(lambda: _probe_text(arguments))
+    given = {name for name, value in vars(arguments).items() if value not in (None, [])}
+    if given & set(_FREE):
+        return guarded(lambda: _probe_text(arguments, given))
+    if given & set(_FREE_ONLY):
+        return guarded(lambda: _refuse(given & set(_FREE_ONLY), "works with --text, --model or --adapter; add one"))
+    phase = arguments.phase or "before"
 
     def work(config: Config, run: RunDir) -> dict[str, Any]:
         from pipelines.attention.handout import probe_handout
 
-        return probe_handout(config, run, arguments.phase)
+        return probe_handout(config, run, phase)
 
-    return run_stage(PROBE[arguments.phase], work, arguments)
+    return run_stage(PROBE[phase], work, arguments)
 
 
-def _probe_text(arguments: argparse.Namespace) -> int:
-    if arguments.run or arguments.overrides:
-        raise ConfigError("--model, --text and --adapter work without a run; leave out --run and --set, name --out")
-    from pipelines.attention.findings import find, write_findings
-    from pipelines.attention.scores import TELLING_RULE
-    from pipelines.attention.study import Subject, clear, shown_head, study, table, write_explorer
-    from pipelines.models import load_model, model_identity
+def _probe_text(arguments: argparse.Namespace, given: set[str]) -> int:
+    of_a_run = given & {"run", "overrides", "phase"} | ({"config"} if arguments.config is not DEFAULT_CONFIG else set())
+    if of_a_run:
+        _refuse(of_a_run, "is of a run, and --text, --model and --adapter work without one; leave it out")
+    layers, heads = (_numbers(name, getattr(arguments, name)) for name in ("layers", "heads"))
+    seeds = _numbers("seeds", arguments.seeds)
+    if seeds is not None and len(seeds) != 1:
+        raise ConfigError(f"--seeds must be one whole number, got {arguments.seeds!r}; e.g. 8")
+    from pipelines.attention.free_text import Inquiry, probe_text
+    from pipelines.attention.study import Subject
 
-    config = ModelConfig(name=arguments.model or "bundled", dtype="float32")
+    tokens = arguments.tokens or "both"
     subject = Subject(
-        text=arguments.text or "1 a 2 b 3",
-        splits=("symbols", "text") if arguments.tokens == "both" else (arguments.tokens,),
-        prefix=arguments.prefix,
-        layers=arguments.layers,
-        heads=arguments.heads,
+        text="1 a 2 b 3" if arguments.text is None else arguments.text,
+        splits=("symbols", "text") if tokens == "both" else (tokens,),
+        prefix=arguments.prefix or "none",
+        layers=layers,
+        heads=heads,
     )
-    info = {"model": model_identity(config)}
-    clear(arguments.out)
-    policy = load_model(config)
-    maps = study(*policy, subject, arguments.out, info=info)
-    layer, head = shown_head(arguments.out)
-    if arguments.seeds:
-        write_findings(arguments.out, "before", find(*policy, maps, (layer, head), arguments.seeds))
-    if arguments.adapter:
-        _probe_adapter(arguments, subject, config, maps)
-    page = write_explorer(arguments.out)
-    print(f"layer {layer}, head {head} of {len(maps.layers)} × {len(maps.heads)}: {TELLING_RULE}\n")
-    print(table(maps, layer, head))
-    print(f"\n0: exactly 0, hidden by the mask, in every head. → {page}")
+    inquiry = Inquiry(
+        subject=subject,
+        model="bundled" if arguments.model is None else arguments.model,
+        adapter=arguments.adapter,
+        other_adapter=arguments.other_adapter,
+        seeds=None if seeds is None else seeds[0],
+        out=arguments.out or Path("runs/attention"),
+    )
+    print(probe_text(inquiry))
     return 0
 
 
-def _probe_adapter(arguments: argparse.Namespace, subject: Subject, config: ModelConfig, before: AttentionMaps) -> None:
-    from pipelines.attention.findings import compare_scale, find_change, write_findings
-    from pipelines.attention.probe import Selection, probe
-    from pipelines.attention.study import study
-    from pipelines.attention.symbols import encode
-    from pipelines.models import attach_adapter
-
-    model, tokenizer = attach_adapter(config, arguments.adapter)
-    info = {"model": before.info["model"], "adapter": arguments.adapter.name}
-    after = study(model, tokenizer, subject, arguments.out, phase="after", info=info)
-    findings: dict[str, Any] = {"change": find_change(model, tokenizer, before, after)}
-    if arguments.other_adapter:
-        other, _ = attach_adapter(config, arguments.other_adapter)
-        sequence = encode(tokenizer, subject.text, split=subject.splits[0], prefix=subject.prefix)
-        selection = Selection(layers=subject.layers, heads=subject.heads)
-        findings["scale"] = compare_scale(before, after, probe(other, tokenizer, sequence, selection))
-    write_findings(arguments.out, "after", findings)
+def _refuse(given: set[str], why: str) -> int:
+    names = " and ".join(f"--{'set' if name == 'overrides' else name.replace('_', '-')}" for name in sorted(given))
+    raise ConfigError(f"{names} {why}")
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def _numbers(name: str, text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be numbers separated by commas, got {text!r}") from None
+        raise ConfigError(f"--{name} must be whole numbers, commas between them, got {text!r}; e.g. 0,5") from None
 
 
 if __name__ == "__main__":

@@ -30,8 +30,9 @@ def check_layer(
     masked: bool = True,
     dtype: str = "float32",
 ) -> Checks:
-    """Finite; rows and a learned sink's share, computed without them, sum to 1; what the mask hides is exactly 0. DataError if not.
+    """Finite; rows sum to 1; what the mask hides is exactly 0. DataError if not.
 
+    A learned sink's share, which must come from elsewhere than the rows, counts towards their sum.
     `hidden_max` is the largest weight that the layer's mask hides and `future_max` the largest above the diagonal: both
     must be 0.0 to the bit, because softmax of a masked score underflows to exactly 0. Without a mask the future is
     measured, and may be anything.

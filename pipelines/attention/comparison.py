@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pipelines.attention.maps import AttentionMaps
+from pipelines.attention.norms import uniform_rows
 from pipelines.attention.scores import score_maps
 from pipelines.errors import DataError
 
@@ -69,21 +70,34 @@ def total_variation(
     return distance
 
 
-def rollout(maps: AttentionMaps) -> Float[np.ndarray, "query key"]:
-    """How much of each token's last state comes from each token, if attention and residual weigh the same.
+def rollout(maps: AttentionMaps) -> Float[np.ndarray, "layer query key"]:
+    """After each layer, how much of each token's state comes from each token, if attention and residual weigh the same.
 
-    The product over all layers of ½ (mean over heads + identity); it favours early tokens by construction (Abnar &
-    Zuidema 2020, arXiv 2005.00928). Raises DataError unless the maps hold every layer and head.
+    The product over the layers so far of ½ (mean over heads + identity); it favours early tokens by construction (Abnar
+    & Zuidema 2020, arXiv 2005.00928). Raises DataError unless the maps hold every head of every layer up to the last.
     """
-    complete = maps.layers == tuple(range(maps.layers[-1] + 1)) and len(maps.heads) == maps.info.get("query_heads")
-    if not complete:
+    if not is_whole(maps):
         raise DataError("rollout needs every layer and head, got a selection; probe without --layers and --heads")
-    flow = np.eye(len(maps.ids))
-    for weights in maps.weights.astype(np.float64):
-        mixed = weights.mean(0)
+    return _flow(maps.weights.astype(np.float64).mean(1))
+
+
+def uniform_rollout(maps: AttentionMaps) -> Float[np.ndarray, "layer query key"]:
+    """The rollout of heads that attend to all they see alike, under the same masks: what `rollout` is set beside."""
+    return _flow(uniform_rows(maps.visible).astype(np.float64))
+
+
+def is_whole(maps: AttentionMaps) -> bool:
+    """Whether the maps hold every head of each layer from the first to their last."""
+    return maps.layers == tuple(range(len(maps.layers))) and len(maps.heads) == maps.info.get("query_heads")
+
+
+def _flow(layers: Float[np.ndarray, "layer query key"]) -> Float[np.ndarray, "layer query key"]:
+    flow, flows = np.eye(layers.shape[-1]), []
+    for mixed in layers:
         # A learned sink's share goes nowhere; what is left is what flows.
         flow = (mixed / mixed.sum(-1, keepdims=True) + np.eye(len(flow))) / 2 @ flow
-    return flow
+        flows.append(flow)
+    return np.stack(flows)
 
 
 def _relative(

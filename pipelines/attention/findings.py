@@ -1,16 +1,14 @@
 """What holds beyond one picture: scores over seeded sequences, what training changed, and what a head is for.
 
-Takes a policy and its maps; leaves `<phase>_findings.json`. The ensembles show whether a head does what the handout's
-five tokens suggest; the comparison names the most changed heads beside its noise floor; ablation says what a head's
-output does to the prediction, beside the other heads of its layer.
+Takes a policy and its maps; leaves JSON-ready findings, no file. The ensembles show whether a head does what a short
+text suggests, beside what uniform attention gets; the comparison names the most changed heads beside its noise floor;
+ablation says what a head's output does to the prediction, beside the other heads of its layer.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,10 +20,9 @@ from pipelines.attention.capture import CausalLM, base_model
 from pipelines.attention.comparison import compare
 from pipelines.attention.ensembles import ScoresOf, alternating, measure, pick_heads, repeated, shuffled_classes
 from pipelines.attention.maps import AttentionMaps
-from pipelines.attention.probe import Selection, probe, probe_scores
+from pipelines.attention.probe import Selection, attention_layers, probe, probe_scores
 from pipelines.attention.symbols import TokenSequence
 from pipelines.errors import DataError
-from pipelines.rundir import write_json
 
 _MOST_CHANGED = 10
 _PICKS = {
@@ -45,23 +42,43 @@ def find(
 
     Raises DataError for fewer than four seeds, or a tokenizer without single-token digits and letters.
     """
-    scores_of = _scores_of(model, tokenizer)
+    layers = sorted(attention_layers(model))
+    scores_of, uniform_of = _scores_of(model, tokenizer)
     kinds = _sequences(tokenizer, seeds)
     names = {kind: sorted(name for name, used in _PICKS.items() if used == kind) for kind in kinds}
     ensembles = {kind: measure(scores_of, sequences, names[kind]) for kind, sequences in kinds.items()}
-    picked = {name: pick_heads(scores_of, kinds[kind], name) for name, kind in _PICKS.items()}
+    uniform = {name: np.mean([uniform_of(ids)[name] for ids in kinds[kind]], axis=0) for name, kind in _PICKS.items()}
+    picked = {
+        name: [
+            {
+                **dataclasses.asdict(head),
+                "layer": layers[head.layer],
+                "uniform": float(uniform[name][head.layer, 0]),
+            }
+            for head in pick_heads(scores_of, kinds[kind], name)
+        ]
+        for name, kind in _PICKS.items()
+    }
     induction = picked["induction"][0]
     copied = kinds["repeated"][1]  # a seed that had no part in the choice
     return {
         "seeds": seeds,
+        "layers": layers,
         "ensembles": {
-            kind: {name: {"mean": _plain(one.mean), "margin": _plain(one.margin)} for name, one in found.items()}
+            kind: {
+                name: {
+                    "mean": _plain(one.mean),
+                    "margin": _plain(one.margin),
+                    "uniform": _plain(np.broadcast_to(uniform[name], one.mean.shape)),
+                }
+                for name, one in found.items()
+            }
             for kind, found in ensembles.items()
         },
-        "picked": {name: [dataclasses.asdict(head) for head in heads] for name, heads in picked.items()},
+        "picked": picked,
         "ablations": {
             "shown_head": _ablate(model, maps.ids, shown, first=maps.prefix_tokens),
-            "induction_head": _ablate(model, copied, (induction.layer, induction.head), first=len(copied) // 2),
+            "induction_head": _ablate(model, copied, (induction["layer"], induction["head"]), first=len(copied) // 2),
         },
     }
 
@@ -84,36 +101,30 @@ def find_change(
             {
                 "layer": layer,
                 "head": head,
-                "jsd_bits": float(comparison.jsd[place]),
-                "total_variation": float(comparison.total_variation[place]),
+                "jsd_bits": _finite(comparison.jsd[place]),
+                "total_variation": _finite(comparison.total_variation[place]),
                 "most_moved_score": most,
-                "moved_by": moved[most],
+                "moved_by": _finite(moved[most]),
             }
         )
     return {
         "most_changed": changed,
-        "median_jsd_bits": float(np.median(comparison.jsd)),
-        "same_model_twice_jsd_bits": float(compare(after, again).jsd.max()),
+        "median_jsd_bits": _finite(np.median(comparison.jsd)),
+        "same_model_twice_jsd_bits": _finite(compare(after, again).jsd.max()),
         "most_changed_ablated": _ablate(
             model, after.ids, (changed[0]["layer"], changed[0]["head"]), first=after.prefix_tokens
         ),
     }
 
 
-def compare_scale(before: AttentionMaps, after: AttentionMaps, other: AttentionMaps) -> dict[str, float]:
+def compare_scale(before: AttentionMaps, after: AttentionMaps, other: AttentionMaps) -> dict[str, float | None]:
     """The change beside that of another training run: how far two runs are apart that should agree."""
     return {
-        "median_jsd_bits": float(np.median(compare(before, after).jsd)),
-        "other_run_median_jsd_bits": float(np.median(compare(before, other).jsd)),
-        "between_runs_median_jsd_bits": float(np.median(compare(after, other).jsd)),
-        "rank_correlation": _rank_correlation(compare(before, after).jsd, compare(before, other).jsd),
+        "median_jsd_bits": _finite(np.median(compare(before, after).jsd)),
+        "other_run_median_jsd_bits": _finite(np.median(compare(before, other).jsd)),
+        "between_runs_median_jsd_bits": _finite(np.median(compare(after, other).jsd)),
+        "rank_correlation": _finite(_rank_correlation(compare(before, after).jsd, compare(before, other).jsd)),
     }
-
-
-def write_findings(folder: Path, phase: str, findings: Mapping[str, Any]) -> Path:
-    """`<phase>_findings.json`."""
-    write_json(folder / f"{phase}_findings.json", dict(findings))
-    return folder / f"{phase}_findings.json"
 
 
 def _ablate(model: CausalLM, ids: tuple[int, ...], chosen: tuple[int, int], first: int) -> dict[str, Any]:
@@ -121,24 +132,30 @@ def _ablate(model: CausalLM, ids: tuple[int, ...], chosen: tuple[int, int], firs
     layer, head = chosen
     heads = range(int(base_model(model).config.get_text_config().num_attention_heads))
     changes = {one: ablate_head(model, ids, layer, one)[max(first, 1) - 1 :] for one in heads}
-    others = [float(change.mean()) for one, change in changes.items() if one != head]
+    if not changes[head].size:  # a single token predicts nothing that could be checked
+        return {"layer": layer, "head": head, "nats_per_token": [], "mean_nats": None, "other_heads_mean_nats": []}
     return {
         "layer": layer,
         "head": head,
         "nats_per_token": [float(change) for change in changes[head]],
         "mean_nats": float(changes[head].mean()),
-        "other_heads_mean_nats": others,
+        "other_heads_mean_nats": [float(change.mean()) for one, change in changes.items() if one != head],
     }
 
 
-def _scores_of(model: CausalLM, tokenizer: PreTrainedTokenizerBase) -> ScoresOf:
+def _scores_of(model: CausalLM, tokenizer: PreTrainedTokenizerBase) -> tuple[ScoresOf, ScoresOf]:
+    """Functions from token ids to the scores of every head, and to those of uniform attention in each layer."""
+
     @functools.cache  # an ensemble and a choice of heads look at the same sequences
-    def scores_of(ids: tuple[int, ...]) -> dict[str, Float[np.ndarray, "layer head"]]:
+    def both_of(ids: tuple[int, ...]) -> dict[str, Float[np.ndarray, "layer head"]]:
         groups = tuple((place,) for place in range(len(ids)))
         sequence = TokenSequence(ids=ids, prefix_tokens=0, groups=groups, split="symbols", prefix="none")
-        return probe_scores(model, tokenizer, sequence)[0]
+        return probe_scores(model, tokenizer, sequence, uniform=True)[0]
 
-    return scores_of
+    return (
+        lambda ids: {name: values[:, :-1] for name, values in both_of(ids).items()},
+        lambda ids: {name: values[:, -1:] for name, values in both_of(ids).items()},
+    )
 
 
 def _sequences(tokenizer: PreTrainedTokenizerBase, seeds: int) -> dict[str, list[tuple[int, ...]]]:
@@ -160,6 +177,11 @@ def _single_tokens(tokenizer: PreTrainedTokenizerBase, symbols: str) -> list[int
             f"seeded sequences need two of {symbols!r} as single tokens, got {len(single)}; leave --seeds out"
         )
     return single
+
+
+def _finite(value: float | np.floating[Any]) -> float | None:
+    """JSON has no NaN; it stands for what a single token does not define."""
+    return float(value) if np.isfinite(value) else None
 
 
 def _plain(values: Float[np.ndarray, "layer head"]) -> list[list[float | None]]:

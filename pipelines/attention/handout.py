@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from pipelines.attention.findings import find, find_change, write_findings
+from pipelines.attention.findings import find, find_change
+from pipelines.attention.free_text import adapter_identity
 from pipelines.attention.maps import AttentionMaps
-from pipelines.attention.study import Phase, Subject, shown_head, study, write_explorer
+from pipelines.attention.scores import telling_head
+from pipelines.attention.study import Phase, Subject, study
+from pipelines.attention.study_files import write_studies
 from pipelines.config import Config
 from pipelines.models import attach_adapter, load_model, model_identity
 from pipelines.rundir import RunDir
@@ -24,18 +27,26 @@ def probe_handout(config: Config, run: RunDir, phase: Phase) -> dict[str, Any]:
     precise = dataclasses.replace(config.model, dtype="float32")
     identity = model_identity(config.model)
     run.record(model=identity)
+    info: dict[str, Any] = {"model": identity}
     if phase == "after":
         run.require(run.attention / "before.json", "probe_attention.py")
-        model, tokenizer = attach_adapter(precise, run.require(run.adapter, "train_dpo.py"))
+        folder = run.require(run.adapter, "train_dpo.py")
+        model, tokenizer = attach_adapter(precise, folder)
+        info["adapter"] = adapter_identity(folder)
     else:
         model, tokenizer = load_model(precise)
     subject = Subject(text=" ".join(handout.sequence), prefix=config.attention.prefix)
-    maps = study(model, tokenizer, subject, run.attention, phase=phase, info={"model": identity})
-    write_explorer(run.attention)
-    layer, head = shown_head(run.attention)
-    findings = find(model, tokenizer, maps, (layer, head), _SEEDS)
+    one = study(model, tokenizer, subject, phase=phase, info=info)
+    before = AttentionMaps.load(run.attention / "before") if phase == "after" else one.maps
+    shown = telling_head(before)
+    findings = find(model, tokenizer, one.maps, (shown.layer, shown.head), _SEEDS)
     if phase == "after":
-        before = AttentionMaps.load(run.attention / "before")
-        findings["change"] = find_change(model, tokenizer, before, maps)
-    write_findings(run.attention, phase, findings)
-    return {"layers": len(maps.layers), "heads": len(maps.heads), "shown": f"L{layer}H{head}", **maps.checks}
+        findings["change"] = find_change(model, tokenizer, before, one.maps)
+    write_studies(run.attention, [one], {phase: findings}, keep=True)
+    maps = one.maps
+    return {
+        "layers": len(maps.layers),
+        "heads": len(maps.heads),
+        "shown": f"L{shown.layer}H{shown.head}",
+        **maps.checks,
+    }

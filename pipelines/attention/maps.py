@@ -47,7 +47,7 @@ class AttentionMaps:
     groups: tuple[tuple[int, ...], ...]
     """Positions of the tokens of each symbol, in order; one position each where every symbol is a token."""
     symbol_texts: tuple[str, ...] = ()
-    """Each symbol's tokens decoded together: a letter of several bytes may be cut between tokens. Empty where unknown."""
+    """Each symbol's tokens decoded together, because a letter may be cut between tokens; empty where unknown."""
     masked: bool = True
     """False for the same weights run without a mask, which no autoregressive model does: for teaching."""
     info: dict[str, Any]

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from jaxtyping import Float, Int
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from pipelines.attention.capture import (
@@ -27,8 +27,10 @@ from pipelines.attention.capture import (
     forward,
     output_projection,
 )
-from pipelines.attention.checks import Checks, check_layer, check_recomputed, merge_checks
+from pipelines.attention.checks import Checks, merge_checks
+from pipelines.attention.layer_maps import LayerMaps, stack_layers
 from pipelines.attention.maps import AttentionMaps
+from pipelines.attention.norms import uniform_rows
 from pipelines.attention.scores import layer_scores, symbol_class
 from pipelines.attention.symbols import TokenSequence, encode
 from pipelines.errors import ConfigError, ModelError
@@ -81,16 +83,15 @@ def probe_batch(
 ) -> list[AttentionMaps]:
     """`probe` for several sequences in one pass, padded on the left; the padding is cut off before anything is read."""
     wanted = selection or Selection()
-    layers = _chosen(model, "layers", wanted.layers, "num_hidden_layers")
-    heads = _chosen(model, "heads", wanted.heads, "num_attention_heads")
+    layers, heads = selected(model, wanted)
     short = max(len(sequence.ids) for sequence in sequences) <= _KEEP_LOGITS_UP_TO
-    kept: list[dict[int, _Layer]] = [{} for _ in sequences]
+    kept: list[dict[int, LayerMaps]] = [{} for _ in sequences]
 
     def receive(attention: LayerAttention) -> None:
         if attention.layer in layers:
             projection = output_projection(model, attention.layer) if short else None
             for row, sequence in enumerate(sequences):
-                layer = _Layer.read(attention, row, len(sequence.ids), projection, with_logits=short)
+                layer = LayerMaps.read(attention, row, len(sequence.ids), projection, with_logits=short)
                 layer.check(masked=wanted.masked, dtype=_dtype(model))
                 kept[row][attention.layer] = layer.of_heads(heads)
 
@@ -98,7 +99,7 @@ def probe_batch(
     compared = _run(model, ids, mask, receive, masked=wanted.masked)
     return [
         AttentionMaps(
-            **_stack([found[layer] for layer in sorted(found)]),
+            **stack_layers([found[layer] for layer in sorted(found)]),
             layers=tuple(sorted(found)),
             heads=heads,
             tokens=tuple(tokenizer.decode([token]) for token in sequence.ids),
@@ -114,12 +115,21 @@ def probe_batch(
     ]
 
 
+def selected(model: CausalLM, selection: Selection) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(layers, heads) that a selection names, in order. ConfigError for one that the model does not have."""
+    return (
+        _chosen(model, "layers", selection.layers, "num_hidden_layers"),
+        _chosen(model, "heads", selection.heads, "num_attention_heads"),
+    )
+
+
 def probe_scores(
-    model: CausalLM, tokenizer: PreTrainedTokenizerBase, sequence: TokenSequence
+    model: CausalLM, tokenizer: PreTrainedTokenizerBase, sequence: TokenSequence, *, uniform: bool = False
 ) -> tuple[dict[str, Float[np.ndarray, "layer head"]], Checks]:
     """(scores by name, checks) of every head, for sequences whose maps would not fit: each layer's are freed at once.
 
-    The numbers are those that `score_maps` gives for the whole maps. Raises like `probe`.
+    The numbers are those that `score_maps` gives for the whole maps; with `uniform`, one more column holds what uniform
+    attention gets under the layer's mask. Raises like `probe`.
     """
     start = sequence.prefix_tokens
     classes = [symbol_class(tokenizer.decode([token])) for token in sequence.ids]
@@ -127,94 +137,19 @@ def probe_scores(
     checks: list[Checks] = []
 
     def receive(attention: LayerAttention) -> None:
-        layer = _Layer.read(attention, 0, len(sequence.ids), None, with_logits=False)
+        layer = LayerMaps.read(attention, 0, len(sequence.ids), None, with_logits=False)
         layer.check(masked=True, dtype=_dtype(model))
         checks.append(layer.checks)
-        scores[attention.layer] = layer_scores(layer.weights, layer.visible, sequence.ids, classes, start)
+        weights = layer.weights
+        if uniform:
+            weights = np.concatenate([weights, uniform_rows(layer.visible)[None]])
+        scores[attention.layer] = layer_scores(weights, layer.visible, sequence.ids, classes, start)
 
     ids, mask = _left_padded([sequence], base_model(model).device)
     compared = _run(model, ids, mask, receive, masked=True)
     names = next(iter(scores.values()))
     stacked = {name: np.stack([scores[layer][name] for layer in sorted(scores)]) for name in names}
     return stacked, {**merge_checks(checks), **compared}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Layer:
-    """One layer's maps over one sequence."""
-
-    weights: Float[np.ndarray, "head query key"]
-    visible: Bool[np.ndarray, "query key"]
-    logits: Float[np.ndarray, "head query key"] | None
-    sink: Float[np.ndarray, "head query"] | None
-    value_norms: Float[np.ndarray, "head key"] | None = None
-    checks: Checks = dataclasses.field(default_factory=dict)
-
-    @classmethod
-    def read(
-        cls, attention: LayerAttention, row: int, tokens: int, projection: nn.Module | None, *, with_logits: bool
-    ) -> _Layer:
-        """The last `tokens` positions of one row of a batch: what stands before them is padding."""
-        own = slice(attention.weights.shape[-1] - tokens, None)
-        weights = attention.weights[row, :, own, own].float().cpu().numpy()
-        share = attention.sink_share()
-        return cls(
-            weights=weights,
-            visible=attention.visible[row, own, own].cpu().numpy(),
-            logits=attention.logits()[row, :, own, own].float().cpu().numpy() if with_logits else None,
-            sink=None if share is None else share[row, :, own].float().cpu().numpy(),
-            value_norms=None
-            if projection is None
-            else _value_norms(attention.values[row, :, own], projection, weights),
-        )
-
-    def check(self, *, masked: bool, dtype: str) -> None:
-        """Measure what must hold of the layer; DataError if it does not."""
-        self.checks.update(check_layer(self.weights, self.visible, sink=self.sink, masked=masked, dtype=dtype))
-        if self.logits is not None:
-            recomputed = check_recomputed(self.weights, self.visible, self.logits, sink=self.sink, dtype=dtype)
-            self.checks.update(recomputed)
-
-    def of_heads(self, heads: tuple[int, ...]) -> _Layer:
-        """The chosen heads, copied out of the model's memory."""
-        some = list(heads)
-        return dataclasses.replace(
-            self,
-            weights=self.weights[some],
-            logits=None if self.logits is None else self.logits[some],
-            sink=None if self.sink is None else self.sink[some],
-            value_norms=None if self.value_norms is None else self.value_norms[some],
-        )
-
-
-def _stack(layers: Sequence[_Layer]) -> dict[str, Any]:
-    """The arrays of `AttentionMaps`, layer by layer; a layer without a sink takes nothing."""
-    with_sink = any(layer.sink is not None for layer in layers)
-    sinks = [np.zeros(layer.weights.shape[:2], np.float32) if layer.sink is None else layer.sink for layer in layers]
-    logits = [layer.logits for layer in layers if layer.logits is not None]
-    norms = [layer.value_norms for layer in layers if layer.value_norms is not None]
-    return {
-        "weights": np.stack([layer.weights for layer in layers]),
-        "visible": np.stack([layer.visible for layer in layers]),
-        "logits": np.stack(logits) if logits else None,
-        "sink": np.stack(sinks) if with_sink else None,
-        "value_norms": np.stack(norms) if len(norms) == len(layers) else None,
-    }
-
-
-def _value_norms(
-    values: Float[Tensor, "key_value_head key size"],
-    projection: nn.Module,
-    weights: Float[np.ndarray, "head query key"],
-) -> Float[np.ndarray, "head key"]:
-    """Length of each key's value after the head's part of the output projection, adapters included, bias left out."""
-    heads, (kinds, keys, size) = len(weights), values.shape
-    alone = values.new_zeros((heads, keys, heads, size))
-    for head in range(heads):
-        alone[head, :, head] = values[head * kinds // heads]
-    nothing = projection(alone.new_zeros((1, heads * size)))
-    norms: np.ndarray = (projection(alone.flatten(2)) - nothing).float().norm(dim=-1).cpu().numpy()
-    return norms
 
 
 def _run(
@@ -234,7 +169,7 @@ def _run(
 
     with captured(model, count, masked=masked):
         eager = forward(model, ids, mask, keep=_COMPARED_TOKENS)
-    expected = _attention_layers(model)
+    expected = attention_layers(model)
     if seen != expected:
         raise ModelError(
             f"{type(base_model(model)).__name__} gave attention maps of {len(seen)} layers, expected {len(expected)}; "
@@ -255,7 +190,7 @@ def _run(
     return {"eager_logit_difference": difference}
 
 
-def _attention_layers(model: CausalLM) -> set[int]:
+def attention_layers(model: CausalLM) -> set[int]:
     """The layers that compute softmax attention; all, where the model does not tell its layers apart."""
     config = base_model(model).config.get_text_config()
     kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
@@ -298,6 +233,7 @@ def _info(model: CausalLM, sequence: TokenSequence) -> dict[str, Any]:
         "dtype": _dtype(model),
         "own_attention": base.config._attn_implementation,
         "transformers": transformers.__version__,
+        "commit": getattr(base.config, "_commit_hash", None),
         "split": sequence.split,
         "prefix": sequence.prefix,
     }

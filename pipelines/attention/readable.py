@@ -14,8 +14,8 @@ _JOINERS = "\u200c\u200d"
 
 
 def readable(text: str) -> str:
-    """Control, format and undecodable-surrogate characters spelt out as `\\u202e`; everything else as it is."""
-    return "".join(_spelt(letter) for letter in text)
+    """Control, format and undecodable characters spelt out, as in `\\u202e`; everything else as it is."""
+    return "".join(_spelt(letter, alone=len(text) == 1) for letter in text)
 
 
 def shortened(text: str, most: int) -> str:
@@ -23,10 +23,11 @@ def shortened(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
-def _spelt(letter: str) -> str:
+def _spelt(letter: str, *, alone: bool) -> str:
     if letter in _NAMED:
         return _NAMED[letter]
     # Cc control, Cf format (bidirectional marks among them), Cs lone surrogate, Zl and Zp line and paragraph breaks.
-    if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") and letter not in _JOINERS:
+    hidden = unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+    if hidden and (alone or letter not in _JOINERS):
         return f"\\u{ord(letter):04x}"
     return letter

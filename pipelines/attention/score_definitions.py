@@ -108,5 +108,19 @@ DEFINITIONS = {
             formula="mean over i ≥ 1 of max A[i, j]",
             source="Voita et al. 2019, arXiv 1905.09418",
         ),
+        *(
+            Definition(
+                name=f"norm_{name}",
+                title=f"{title}, by value length",
+                formula=f"as {title}, of A[i, j]·‖value j through the head’s projection‖ ÷ the row’s sum",
+                source="Kobayashi et al. 2020, arXiv 2004.10102; uniform attention is weighed the same way",
+                unit="share",
+            )
+            for name, title in (
+                ("first_token", "first token"),
+                ("previous_token", "previous token"),
+                ("same_class_past_first", "same class, first left out"),
+            )
+        ),
     )
 }

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from pipelines.attention.maps import AttentionMaps
+from pipelines.attention.norms import norm_weighted, uniform_rows
 from pipelines.attention.score_definitions import DEFINITIONS, Definition
 from pipelines.errors import DataError
 
@@ -33,13 +34,13 @@ class Score:
     definition: Definition
     values: Float[np.ndarray, "layer head"]
     """NaN where undefined."""
-    baseline: Float[np.ndarray, " layer"]
-    """Uniform attention under the layer's own mask."""
+    baseline: Float[np.ndarray, "layer head"]
+    """Uniform attention under the layer's own mask; the same for all its heads, unless values weigh in."""
 
     @property
     def lift(self) -> Float[np.ndarray, "layer head"]:
         """Values above the baseline."""
-        lift: np.ndarray = self.values - self.baseline[:, None]
+        lift: np.ndarray = self.values - self.baseline
         return lift
 
 
@@ -50,17 +51,35 @@ def score_maps(maps: AttentionMaps) -> tuple[Score, ...]:
     classes = [symbol_class(token) for token in maps.tokens]
     found = []
     for weights, visible in zip(maps.weights, maps.visible, strict=True):
-        uniform = visible / np.maximum(visible.sum(-1, keepdims=True), 1)
-        with_uniform = np.concatenate([weights, uniform[None].astype(np.float32)])
+        with_uniform = np.concatenate([weights, uniform_rows(visible)[None]])
         found.append(layer_scores(with_uniform, visible, maps.ids, classes, maps.prefix_tokens))
-    return tuple(
-        Score(
-            definition=definition,
-            values=np.stack([layer[name][:-1] for layer in found]),
-            baseline=np.array([layer[name][-1] for layer in found]),
+    scored = {
+        name: (
+            np.stack([layer[name][:-1] for layer in found]),
+            np.repeat([layer[name][-1:] for layer in found], len(maps.heads), axis=1),
         )
+        for name in found[0]
+    } | _norm_scores(maps, classes)
+    return tuple(
+        Score(definition=definition, values=scored[name][0], baseline=scored[name][1])
         for name, definition in DEFINITIONS.items()
     )
+
+
+def _norm_scores(
+    maps: AttentionMaps, classes: Sequence[str]
+) -> dict[str, tuple[Float[np.ndarray, "layer head"], Float[np.ndarray, "layer head"]]]:
+    """(values, baselines) of the scores that weigh each key by its value; the baseline is weighed as well."""
+    shape = maps.weights.shape[:2]
+    names = [name for name in DEFINITIONS if name.startswith("norm_")]
+    if maps.value_norms is None:
+        return {name: (np.full(shape, np.nan), np.full(shape, np.nan)) for name in names}
+    uniform = np.broadcast_to(uniform_rows(maps.visible)[:, None], maps.weights.shape)
+    both = np.stack([norm_weighted(rows, maps.value_norms) for rows in (maps.weights, uniform)])
+    # Of these scores none looks at the mask, so all layers go in one call.
+    told = layer_scores(both.reshape(-1, *both.shape[-2:]), maps.visible[0], maps.ids, classes, maps.prefix_tokens)
+    split = {name: told[name.removeprefix("norm_")].reshape(2, *shape) for name in names}
+    return {name: (values[0], values[1]) for name, values in split.items()}
 
 
 def layer_scores(
@@ -120,29 +139,41 @@ def symbol_class(symbol: str) -> str:
     return "digit" if text.isdigit() else "letter" if text.isalpha() else "other"
 
 
-TELLING_RULE = "most weight on earlier symbols of the same class, the sequence's first token left out"
-"""How the head is chosen that is shown first."""
+SAME_CLASS_RULE = "most weight on earlier symbols of the same class, the sequence's first token left out"
+PREVIOUS_RULE = "most weight on the token before, because no symbol past the first has an earlier one of its class"
+NO_RULE = "the first of all, because so short a sequence defines no score to choose by"
 
 
-def telling_head(maps: AttentionMaps) -> tuple[int, int]:
-    """(layer, head), by the model's own numbers, of the head that `TELLING_RULE` picks among the symbols.
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Telling:
+    """The head that is shown first, by the model's own numbers, and why."""
+
+    layer: int
+    head: int
+    rule: str
+    """One of `SAME_CLASS_RULE`, `PREVIOUS_RULE` and `NO_RULE`."""
+
+
+def telling_head(maps: AttentionMaps) -> Telling:
+    """The head that puts the most weight on earlier symbols of the same class, the first token left out.
 
     It is the one structure in the handout's sequence that neither position nor the sink explains. Where no row can have
-    it (all symbols of different classes), the strongest previous-token head. Ties go to the first.
+    it (all symbols of different classes), the strongest previous-token head; of two symbols or fewer, the first head.
+    Ties go to the first.
     """
     patterns = maps.merged()
-    symbols = maps.symbols()
     start = min(maps.prefix_tokens, 1)  # a prefix is one more token before the symbols, as far as this rule goes
-    padded = np.zeros((*patterns.shape[:2], len(symbols) + start, len(symbols) + start), dtype=np.float32)
+    size = len(maps.groups) + start
+    padded = np.zeros((*patterns.shape[:2], size, size), dtype=np.float32)
     padded[:, :, start:, start:] = patterns
-    visible = np.tri(padded.shape[-1], dtype=bool)
-    classes = ["other"] * start + [symbol_class(symbol) for symbol in symbols]
-    scores = layer_scores(padded.reshape(-1, *padded.shape[2:]), visible, range(len(classes)), classes, start)
-    chosen = scores["same_class_past_first"]
-    if np.isnan(chosen).any():
-        chosen = scores["previous_token"]
-    layer, head = divmod(int(np.argmax(np.nan_to_num(chosen))), patterns.shape[1])
-    return maps.layers[layer], maps.heads[head]
+    classes = ["other"] * start + [symbol_class(symbol) for symbol in maps.symbols()]
+    heads = padded.reshape(-1, size, size)
+    scores = layer_scores(heads, np.tri(size, dtype=bool), range(size), classes, start)
+    for rule, name in ((SAME_CLASS_RULE, "same_class_past_first"), (PREVIOUS_RULE, "previous_token")):
+        if np.isfinite(scores[name]).any():
+            layer, head = divmod(int(np.nanargmax(scores[name])), patterns.shape[1])
+            return Telling(layer=maps.layers[layer], head=maps.heads[head], rule=rule)
+    return Telling(layer=maps.layers[0], head=maps.heads[0], rule=NO_RULE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -1,35 +1,28 @@
-"""A text through a policy, before and after training: maps, scores, the figure of one head and the page, as files.
+"""A text through a policy: which passes there are, and their maps in memory; nothing is written here.
 
-Takes a loaded model and a text; leaves in one folder `before.*` with each symbol one token, `before_text.*` with the
-tokenizer's own split, `before_unmasked.*` without a mask; `after.*` and `after_text.*` from the trained policy; and
-`explorer.html` over them. The page is made from the files alone, so it can be made again without a model.
+Takes a loaded model and a text; leaves maps with each symbol one token, with the tokenizer's own split, and without a
+mask, as far as they fit on a page. What does not fit is refused before the model runs. `study_files` writes them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from transformers import PreTrainedTokenizerBase
 
 from pipelines.attention.capture import CausalLM
-from pipelines.attention.comparison import compare
-from pipelines.attention.explorer import View, render_explorer
-from pipelines.attention.figures import draw_head
+from pipelines.attention.explorer import require_room
 from pipelines.attention.maps import AttentionMaps
-from pipelines.attention.probe import Selection, probe
-from pipelines.attention.scores import score_maps, telling_head
-from pipelines.attention.symbols import Prefix, Split, encode
-from pipelines.errors import DataError
-from pipelines.rundir import write_bytes, write_text
+from pipelines.attention.probe import Selection, probe, selected
+from pipelines.attention.readable import readable
+from pipelines.attention.symbols import Prefix, Split, TokenSequence, encode
 
 Phase = Literal["before", "after"]
-_SUFFIXES: dict[Split, str] = {"symbols": "", "text": "_text"}
-_FILES = re.compile(r"(before|after)(_text|_findings)?(_unmasked)?\.(safetensors|json|svg|png)|explorer\.html")
-_TITLES: dict[Split, str] = {"symbols": "each symbol one token", "text": "the tokenizer's own split"}
+SUFFIXES: dict[Split, str] = {"symbols": "", "text": "_text"}
+EXTRAS_UP_TO = 32
+"""Longest sequence in tokens that is also shown in a second split and without a mask: beyond, they are megabytes."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,97 +32,62 @@ class Subject:
     text: str
     """Symbols separated by spaces."""
     splits: tuple[Split, ...] = ("symbols", "text")
+    """The first one is what figures and tables show; another one is left out beyond `EXTRAS_UP_TO` tokens."""
     prefix: Prefix = "none"
     layers: tuple[int, ...] | None = None
     heads: tuple[int, ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Study:
+    """One policy's passes over a text."""
+
+    phase: Phase
+    passes: dict[str, AttentionMaps]
+    """By the name that their files get; the first is the one that figures and tables show."""
+
+    @property
+    def maps(self) -> AttentionMaps:
+        """The pass that figures and tables show."""
+        return next(iter(self.passes.values()))
 
 
 def study(
     model: CausalLM,
     tokenizer: PreTrainedTokenizerBase,
     subject: Subject,
-    folder: Path,
     *,
     phase: Phase = "before",
     info: Mapping[str, Any] | None = None,
-) -> AttentionMaps:
-    """Probe one policy and write its maps and figure; returns the maps of the first split. Raises like `probe`.
+) -> Study:
+    """Probe one policy; the base model is also run without a mask. `info` goes into every pass.
 
-    The base model is also run without a mask, in the first split. `info` goes into every file. The figure shows the
-    base model's most telling head in both phases, so that before and after can be compared.
+    Raises like `probe`, and ConfigError when the maps are too many for a page, before any of them is computed.
     """
-    studied: list[AttentionMaps] = []
-    for split in subject.splits:
-        sequence = encode(tokenizer, subject.text, split=split, prefix=subject.prefix)
-        for masked in (True, False) if phase == "before" and split == subject.splits[0] else (True,):
+    sequences = sequences_of(tokenizer, subject)
+    layers, heads = selected(model, Selection(layers=subject.layers, heads=subject.heads))
+    for sequence in sequences.values():
+        require_room(layers=len(layers), heads=len(heads), tokens=len(sequence.ids))
+    running = [
+        readable(tokenizer.decode([token])) for token in tokenizer.encode(subject.text, add_special_tokens=False)
+    ]
+    told = {**(info or {}), "text": subject.text, "text_tokens": running, "phase": phase}
+    passes = {}
+    for place, (split, sequence) in enumerate(sequences.items()):
+        unmasked_too = phase == "before" and place == 0 and len(sequence.ids) <= EXTRAS_UP_TO
+        for masked in (True, False) if unmasked_too else (True,):
             selection = Selection(layers=subject.layers, heads=subject.heads, masked=masked)
             maps = probe(model, tokenizer, sequence, selection)
-            maps = dataclasses.replace(maps, info={**maps.info, **(info or {}), "text": subject.text, "phase": phase})
-            maps.save(_stem(folder, phase, split, masked=masked))
-            studied.append(maps)
-    for suffix, content in draw_head(studied[0], *shown_head(folder)).items():
-        write_bytes(folder / f"{phase}.{suffix}", content)
-    return studied[0]
+            name = f"{phase}{SUFFIXES[split]}{'' if masked else '_unmasked'}"
+            passes[name] = dataclasses.replace(maps, info={**maps.info, **told})
+    return Study(phase=phase, passes=passes)
 
 
-def shown_head(folder: Path) -> tuple[int, int]:
-    """(layer, head) that every figure of a folder shows: the most telling one of the base model."""
-    return telling_head(_load_views(folder)[0].before)
-
-
-def clear(folder: Path) -> None:
-    """Remove the maps and the page of an earlier study, and nothing else."""
-    for file in folder.glob("*"):
-        if _FILES.fullmatch(file.name):
-            file.unlink()
-
-
-def write_explorer(folder: Path) -> Path:
-    """`explorer.html` over the maps in a folder. Raises DataError when there are none."""
-    views = _load_views(folder)
-    text = views[0].before.info["text"]
-    write_text(folder / "explorer.html", render_explorer(views, title=f"Attention on “{text}”"))
-    return folder / "explorer.html"
-
-
-def table(maps: AttentionMaps, layer: int, head: int) -> str:
-    """One head's weights between symbols as text; "0" is exactly 0 and hidden, "0.00" is visible and small."""
-    labels, weights, visible = maps.symbols(), maps.head(layer, head), maps.visible_symbols(layer)
-    width = max(4, *(len(label) for label in labels))
-    lines = [" " * width + "".join(f"  {label:>{width}}" for label in labels)]
-    for label, row, seen in zip(labels, weights, visible, strict=True):
-        cells = [f"{weight:.2f}" if shown else "0" for weight, shown in zip(row, seen, strict=True)]
-        lines.append(f"{label:>{width}}" + "".join(f"  {cell:>{width}}" for cell in cells))
-    return "\n".join(lines)
-
-
-def _stem(folder: Path, phase: Phase, split: Split, *, masked: bool = True) -> Path:
-    return folder / f"{phase}{_SUFFIXES[split]}{'' if masked else '_unmasked'}"
-
-
-def _load_views(folder: Path) -> list[View]:
-    views = []
-    for split, title in _TITLES.items():
-        before = _load(_stem(folder, "before", split))
-        if before is None:
-            continue
-        after = _load(_stem(folder, "after", split))
-        views.append(
-            View(
-                title=title,
-                before=before,
-                after=after,
-                unmasked=_load(_stem(folder, "before", split, masked=False)),
-                scores=score_maps(before),
-                scores_after=() if after is None else score_maps(after),
-                change=None if after is None else compare(before, after).jsd,
-                shown=telling_head(before),
-            )
-        )
-    if not views:
-        raise DataError(f"{folder} holds no maps of a base model; run scripts/probe_attention.py --phase before")
-    return views
-
-
-def _load(stem: Path) -> AttentionMaps | None:
-    return AttentionMaps.load(stem) if stem.with_suffix(".json").exists() else None
+def sequences_of(tokenizer: PreTrainedTokenizerBase, subject: Subject) -> dict[Split, TokenSequence]:
+    """The text's tokens by split, those left out that are too long to be an extra. Raises like `encode`."""
+    first, *others = subject.splits
+    sequences = {first: encode(tokenizer, subject.text, split=first, prefix=subject.prefix)}
+    if len(sequences[first].ids) <= EXTRAS_UP_TO:
+        for split in others:
+            sequences[split] = encode(tokenizer, subject.text, split=split, prefix=subject.prefix)
+    return sequences

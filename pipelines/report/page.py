@@ -85,7 +85,8 @@ def _attention(run: RunDir) -> dict[str, Any] | None:
     if not (run.attention / "before.json").exists():
         return None
     before = AttentionMaps.load(run.attention / "before")
-    layer, head = telling_head(before)
+    told = telling_head(before)
+    layer, head = told.layer, told.head
     symbols = before.symbols()
     findings = {
         phase: json.loads(path.read_text(encoding="utf-8"))
@@ -96,10 +97,11 @@ def _attention(run: RunDir) -> dict[str, Any] | None:
     return {
         "layer": layer,
         "head": head,
+        "rule": told.rule,
         "layers": len(before.layers),
         "heads": len(before.heads),
         "zeros": len(symbols) * (len(symbols) - 1) // 2,
-        "text_tokens": AttentionMaps.load(run.attention / "before_text").tokens,
+        "text_tokens": before.info.get("text_tokens", before.tokens),
         "findings": findings,
         "explorer": (run.attention / "explorer.html").exists(),
         "checks": before.checks,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from pipelines.attention import AttentionMaps
@@ -48,3 +50,30 @@ def looking_at(size: int, key_of) -> np.ndarray:
 def uniform(size: int) -> np.ndarray:
     weights = np.tri(size, dtype=np.float32)
     return weights / weights.sum(-1, keepdims=True)
+
+
+def planted_findings(layers: int, heads: int, scores: dict[str, str]) -> dict[str, Any]:
+    """Findings by phase in the form that `find`, `find_change` and `compare_scale` leave; scores by their sequences."""
+    values = np.random.default_rng(0).random((3, layers, heads)).round(4)
+    one = dict(zip(("mean", "margin", "uniform"), values.tolist(), strict=True))
+    picked = {"layer": 1, "head": 0, "picked_on": 0.9, "mean": 0.8, "margin": 0.1, "uniform": 0.25}
+    ablated = {"layer": 1, "head": 1, "nats_per_token": [-0.5], "mean_nats": -0.5, "other_heads_mean_nats": [-0.125]}
+    ensembles = {kind: {name: one for name, used in scores.items() if used == kind} for kind in set(scores.values())}
+    ensemble = {"seeds": 8, "layers": list(range(layers)), "ensembles": ensembles, "picked": {"induction": [picked]}}
+    change = {
+        "most_changed": [],
+        "median_jsd_bits": 0.00012,
+        "same_model_twice_jsd_bits": 0.0,
+        "most_changed_ablated": ablated,
+    }
+    scale = {
+        "median_jsd_bits": 0.00012,
+        "other_run_median_jsd_bits": 0.0003,
+        "between_runs_median_jsd_bits": 0.0004,
+        "rank_correlation": 0.5,
+    }
+    ablations = {"shown_head": ablated, "induction_head": ablated}
+    return {
+        "before": {**ensemble, "ablations": ablations},
+        "after": {**ensemble, "ablations": ablations, "change": change, "scale": scale},
+    }

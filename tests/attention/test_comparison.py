@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pipelines.attention.comparison import compare, jensen_shannon, rollout, total_variation
+from pipelines.attention.comparison import compare, jensen_shannon, rollout, total_variation, uniform_rollout
 from pipelines.errors import DataError
 from tests.attention.planted import HANDOUT, looking_at, maps_of, random_rows, uniform
 
@@ -52,14 +52,20 @@ def test_maps_of_different_tokens_or_heads_are_not_compared(field: str):
 
 def test_rollout_of_heads_that_look_at_themselves_changes_nothing():
     own = looking_at(5, lambda row: row)
-    np.testing.assert_allclose(rollout(maps_of([[own, own]] * 4, HANDOUT)), np.eye(5))
+    np.testing.assert_allclose(rollout(maps_of([[own, own]] * 4, HANDOUT))[-1], np.eye(5))
 
 
 def test_rollout_stays_causal_and_its_rows_sum_to_one():
-    flow = rollout(maps_of(random_rows((6, 3, 5, 5)), HANDOUT))
+    flow = rollout(maps_of(random_rows((6, 3, 5, 5)), HANDOUT))[-1]
     assert np.triu(flow, k=1).max() == 0
     np.testing.assert_allclose(flow.sum(-1), 1)
     assert flow[4, 0] > uniform(5)[4, 0]  # early tokens are favoured
+
+
+def test_rollout_of_uniform_attention_by_hand():
+    """Row 1 keeps ½ of itself and spreads ½ evenly over two: ¼ and ¾; after two layers 1 − ¾² on the first."""
+    flows = uniform_rollout(maps_of([[random_rows((2, 2))]] * 2, ("1", "a")))
+    np.testing.assert_allclose(flows[:, 1], [[1 / 4, 3 / 4], [7 / 16, 9 / 16]])
 
 
 def test_rollout_of_a_selection_of_layers_is_refused():

@@ -5,7 +5,16 @@ import time
 import numpy as np
 import pytest
 
-from pipelines.attention.scores import layer_scores, score_maps, symbol_class, telling_head
+from pipelines.attention.scores import (
+    NO_RULE,
+    PREVIOUS_RULE,
+    SAME_CLASS_RULE,
+    Telling,
+    layer_scores,
+    score_maps,
+    symbol_class,
+    telling_head,
+)
 from pipelines.errors import DataError
 from tests.attention.planted import HANDOUT, looking_at, maps_of, random_rows, uniform
 
@@ -139,20 +148,46 @@ def test_scores_of_270_heads_on_the_handout_take_less_than_a_tenth_of_a_second()
 
 def test_the_telling_head_puts_most_weight_on_its_own_class_and_not_on_the_sink():
     heads = [SINK[:5, :5], uniform(5), PREVIOUS[:5, :5], TWO_BACK[:5, :5]]
-    assert telling_head(maps_of(heads, HANDOUT)) == (0, 3)
-    assert telling_head(maps_of(heads[:3], HANDOUT)) == (0, 1)
+    assert telling_head(maps_of(heads, HANDOUT)) == Telling(layer=0, head=3, rule=SAME_CLASS_RULE)
+    assert telling_head(maps_of(heads[:3], HANDOUT)) == Telling(layer=0, head=1, rule=SAME_CLASS_RULE)
 
 
-def test_without_two_of_a_class_the_telling_head_is_the_previous_token_head():
+def test_without_two_of_a_class_the_telling_head_is_the_previous_token_head_and_says_so():
     heads = [SINK[:3, :3], PREVIOUS[:3, :3], uniform(3)]
-    assert telling_head(maps_of(heads, ("1", "a", "!"))) == (0, 1)
+    assert telling_head(maps_of(heads, ("1", "a", "!"))) == Telling(layer=0, head=1, rule=PREVIOUS_RULE)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_where_no_score_is_defined_the_first_head_is_shown_and_says_so(size: int):
+    heads = [uniform(size), PREVIOUS[:size, :size]]
+    assert telling_head(maps_of(heads, HANDOUT[:size])) == Telling(layer=0, head=0, rule=NO_RULE)
 
 
 def test_the_telling_head_is_named_by_the_models_own_numbers(bundled):
     from pipelines.attention import Selection, probe
 
     whole = telling_head(probe(*bundled, HANDOUT))
-    assert whole == telling_head(probe(*bundled, HANDOUT, Selection(layers=(2, whole[0]), heads=(0, whole[1]))))
+    some = Selection(layers=(2, whole.layer), heads=(0, whole.head))
+    assert whole == telling_head(probe(*bundled, HANDOUT, some))
+
+
+def test_a_key_whose_value_is_short_gets_no_credit_by_value_length():
+    """Half the weight is on a first token whose value is a tenth as long as the others."""
+    weights = np.tile(np.float32([0.5, 0.5, 0, 0, 0]), (5, 1))
+    weights[0] = (1, 0, 0, 0, 0)
+    norms = np.float32([[[0.1, 1, 1, 1, 1]]])
+    maps = maps_of([weights], HANDOUT, value_norms=norms)
+    by_name = {score.definition.name: score for score in score_maps(maps)}
+    assert by_name["first_token"].values[0, 0] == pytest.approx(0.5)
+    assert by_name["norm_first_token"].values[0, 0] == pytest.approx(0.05 / 0.55)
+    uniform_share = np.mean([0.1 / (0.1 + row) for row in range(1, 5)])
+    assert by_name["norm_first_token"].baseline[0, 0] == pytest.approx(uniform_share)
+    assert by_name["norm_first_token"].lift[0, 0] == pytest.approx(0.05 / 0.55 - uniform_share)
+
+
+def test_without_value_lengths_the_scores_that_need_them_are_not_a_number():
+    scores = scores_of(uniform(5), HANDOUT)
+    assert np.isnan(scores["norm_first_token"])
 
 
 @pytest.mark.parametrize(("symbol", "kind"), [("7", "digit"), (" a", "letter"), ("é", "letter"), ("[", "other")])

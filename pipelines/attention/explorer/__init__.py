@@ -1,6 +1,6 @@
 """One self-contained page to look at, compare, judge and export attention maps."""
 
 from pipelines.attention.explorer.page import Explorer, render_explorer
-from pipelines.attention.explorer.payload import View
+from pipelines.attention.explorer.payload import View, require_room
 
-__all__ = ["Explorer", "View", "render_explorer"]
+__all__ = ["Explorer", "View", "render_explorer", "require_room"]

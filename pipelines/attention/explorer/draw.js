@@ -20,9 +20,10 @@ function html(name, attributes = {}, ...children) {
 
 const cellSize = (size) => (size <= 5 ? 58 : size <= 7 ? 50 : size <= NUMBERS_UP_TO ? 42 : size <= 20 ? 24 : size <= CELLS_UP_TO ? 15 : Math.max(2, Math.floor(560 / size)));
 
-// scale: "weights" 0..1, "difference" −1..1 around 0, {low, high} for scores; options.onCell(i, j | null) on hover.
+// scale: "weights" 0..1, "difference" −range..range around 0, {low, high} for scores; onCell(i, j | null) when pointed at.
 function drawMatrix(matrix, { scale = "weights", cell = cellSize(matrix.size), title, hiddenText = "0", onCell = null }) {
-  const { size, labels, values, shown, sink } = matrix, colours = theme();
+  const { size, labels, values, kinds, sink } = matrix, colours = theme(), words = { masked: hiddenText, "left out": "–", undefined: "n/a" };
+  const digits = cell >= 40 || scale === "weights" || scale === "difference" ? 2 : 1;
   const font = Math.min(16, Math.max(9, cell * 0.34)), every = Math.ceil(13 / cell);
   const longest = Math.max(...labels.map((label) => Array.from(short(label)).length));
   const left = 14 + longest * font * 0.62 + 6, slanted = longest * font * 0.62 > cell - 4;
@@ -48,19 +49,20 @@ function drawMatrix(matrix, { scale = "weights", cell = cellSize(matrix.size), t
   });
   if (size <= CELLS_UP_TO) {
     for (let i = 0; i < size; i += 1) for (let j = 0; j < size; j += 1) {
-      const rgb = colour(values[i][j]), seen = shown[i][j];
-      const box = svg("rect", { x: left + j * cell + 0.75, y: top + i * cell + 0.75, width: cell - 1.5, height: cell - 1.5, rx: Math.min(3, cell / 8), fill: seen ? css(rgb) : `url(#${hatch})`, "data-cell": `${i},${j}`, class: seen ? "visible" : "hidden" });
-      root.append(box);
+      const kind = kinds[i][j], rgb = colour(values[i][j]), seen = kind === "weight";
+      const look = seen ? { fill: css(rgb), stroke: colours.edge, "stroke-width": 0.6, class: "visible" }
+        : kind === "masked" ? { fill: `url(#${hatch})`, class: "hidden" } : { fill: "none", "pointer-events": "all", stroke: colours.edge, "stroke-dasharray": "3 3", class: kind === "left out" ? "out" : "undefined" };
+      root.append(svg("rect", { x: left + j * cell + 0.75, y: top + i * cell + 0.75, width: cell - 1.5, height: cell - 1.5, rx: Math.min(3, cell / 8), "data-cell": `${i},${j}`, ...look }));
       if (size > NUMBERS_UP_TO) continue;
-      const text = !seen ? hiddenText : scale === "difference" ? signed(values[i][j]) : number(values[i][j]).replace("-", "−");
+      const text = !seen ? words[kind] : scale === "difference" ? signed(values[i][j]) : number(values[i][j], digits).replace("-", "−");
       root.append(svg("text", { x: left + (j + 0.5) * cell, y: top + (i + 0.5) * cell, "text-anchor": "middle", "dominant-baseline": "central", fill: seen ? inkOn(rgb) : colours.hiddenText, "font-size": cell >= 50 ? 15 : cell >= 42 ? 13 : 11, "data-number": `${i},${j}`, "pointer-events": "none" }, text));
     }
   } else {
     const canvas = html("canvas", { width: size, height: size }), image = canvas.getContext("2d");
     const pixels = image.createImageData(size, size);
     for (let i = 0; i < size; i += 1) for (let j = 0; j < size; j += 1) {
-      const dot = (i + j) % 4 === 0 ? colours.hatch : colours.hidden;
-      const rgb = shown[i][j] ? colour(values[i][j]) : [1, 3, 5].map((at) => parseInt(dot.slice(at, at + 2), 16));
+      const dot = kinds[i][j] !== "masked" ? colours.paper : (i + j) % 4 === 0 ? colours.hatch : colours.hidden;
+      const rgb = kinds[i][j] === "weight" ? colour(values[i][j]) : [1, 3, 5].map((at) => parseInt(dot.slice(at, at + 2), 16));
       pixels.data.set([...rgb, 255], 4 * (i * size + j));
     }
     image.putImageData(pixels, 0, 0);
@@ -77,39 +79,54 @@ function drawMatrix(matrix, { scale = "weights", cell = cellSize(matrix.size), t
       if (size <= NUMBERS_UP_TO) root.append(svg("text", { x: x + cell / 2, y: top + (i + 0.5) * cell, "text-anchor": "middle", "dominant-baseline": "central", fill: inkOn(rgb), "font-size": 13 }, number(mass)));
     });
   }
+  const cursor = svg("rect", { class: "cursor", width: cell, height: cell, rx: 3, fill: "none", stroke: colours.line, "stroke-width": 2.5, visibility: "hidden", "pointer-events": "none" });
+  root.append(cursor);
   if (onCell) {
-    root.addEventListener("pointermove", (event) => {
+    const tell = (event) => {
       const box = root.getBoundingClientRect(), zoom = box.width / width;
       const j = Math.floor(((event.clientX - box.left) / zoom - left) / cell), i = Math.floor(((event.clientY - box.top) / zoom - top) / cell);
       onCell(i >= 0 && i < size ? i : null, j >= 0 && j < size ? j : null);
-    });
-    root.addEventListener("pointerleave", () => onCell(null, null));
+    };
+    root.addEventListener("pointerdown", tell);
+    root.addEventListener("pointermove", tell);
+    // A finger that lifts has left as well, but its cell is to be read.
+    root.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") onCell(null, null); });
   }
   root.highlight = (i, j) => {
     for (const node of root.querySelectorAll("[data-row],[data-column]")) {
       const on = node.dataset.row === String(i) || node.dataset.column === String(j);
       node.setAttribute("font-weight", on ? 700 : 400);
     }
+    cursor.setAttribute("visibility", i === null || j === null ? "hidden" : "visible");
+    if (i !== null && j !== null) { cursor.setAttribute("x", left + j * cell); cursor.setAttribute("y", top + i * cell); }
   };
   return root;
 }
 
+// The largest cell at which so many matrices stand side by side; null where they have to stand below each other.
+function fittingCell(count, matrix, room, most) {
+  const longest = Math.max(...matrix.labels.map((label) => Array.from(short(label)).length));
+  const cell = Math.floor(((room - 22 * (count - 1)) / count - 26 - 8.5 * longest) / matrix.size);
+  return cell >= 32 ? Math.min(cell, most) : null;
+}
+
 // Queries left, keys right; a line's strength is its weight. onRow(i | null) when a query is pointed at or focused.
 function drawLines(matrix, { title, onRow }) {
-  const { size, labels, values, shown } = matrix, colours = theme();
+  const { size, labels, values, kinds } = matrix, colours = theme();
   const step = size <= 8 ? 46 : size <= 16 ? 30 : size <= CELLS_UP_TO ? 18 : 9, width = 280, left = 92, right = 188, top = 30;
   const height = top + size * step + 8;
   const root = svg("svg", { xmlns: SVG, width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": title, "font-family": "system-ui, sans-serif", "font-size": Math.min(16, step * 0.7) });
   root.append(svg("text", { x: left - 8, y: 14, "text-anchor": "end", fill: colours.quiet, "font-size": 13 }, "looks"), svg("text", { x: right + 8, y: 14, fill: colours.quiet, "font-size": 13 }, "looked at"));
   const middle = (place) => top + (place + 0.5) * step;
   for (let i = 0; i < size; i += 1) for (let j = 0; j < size; j += 1) {
-    if (!shown[i][j] || !(values[i][j] > 0.01)) continue;
+    if (kinds[i][j] !== "weight" || !(values[i][j] > 0.01)) continue;
     root.append(svg("path", { class: "line", d: `M${left},${middle(i)} C${left + 50},${middle(i)} ${right - 50},${middle(j)} ${right},${middle(j)}`, fill: "none", stroke: colours.line, "stroke-width": 1 + 5 * values[i][j], opacity: 0.08 + 0.92 * values[i][j], "data-from": i, "data-to": j, "data-opacity": 0.08 + 0.92 * values[i][j] }));
   }
   const every = Math.ceil(12 / step);
   labels.forEach((label, place) => {
-    const most = Math.max(...values[place]);
-    const node = svg("text", { x: left - 8, y: middle(place), "text-anchor": "end", "dominant-baseline": "central", fill: colours.ink, tabindex: 0, role: "button", "aria-label": `token ${place + 1}, ${label}: looks most at ${labels[values[place].indexOf(most)]}, ${number(most)}`, "data-query": place }, place % every ? "·" : short(label, 9));
+    const seen = values[place].map((value, key) => (kinds[place][key] === "weight" ? value : 0)), most = Math.max(...seen);
+    const told = most > 0 ? `looks most at ${labels[seen.indexOf(most)]}, ${number(most)}` : "looks at nothing in this view";
+    const node = svg("text", { x: left - 8, y: middle(place), "text-anchor": "end", "dominant-baseline": "central", fill: colours.ink, tabindex: 0, role: "button", "aria-label": `token ${place + 1}, ${label}: ${told}`, "data-query": place }, place % every ? "·" : short(label, 9));
     for (const [event, row] of [["pointerenter", place], ["focus", place], ["pointerleave", null], ["blur", null]]) node.addEventListener(event, () => onRow(row));
     root.append(node, svg("text", { x: right + 8, y: middle(place), "dominant-baseline": "central", fill: colours.ink, "data-key": place }, place % every ? "·" : short(label, 9)));
   });

@@ -16,6 +16,7 @@ function composeSvg(drawings, caption) {
   let x = gap;
   for (const part of inner) {
     const copy = part.root.cloneNode(true);
+    copy.querySelector(".cursor").remove();
     copy.setAttribute("x", x);
     copy.setAttribute("y", top);
     whole.append(svg("text", { x, y: 46, fill: theme().quiet, "font-size": 13 }, part.title), copy);
@@ -38,10 +39,10 @@ async function toPng(node, zoom = 2) {
 // A cell that begins with = + - @ would run as a formula in a spreadsheet.
 const quote = (text) => `"${(/^[=+\-@\t\r]/.test(text) ? `'${text}` : text).replaceAll('"', '""')}"`;
 function toCsv(panels) {
-  const lines = ["phase,query_position,query,key_position,key,visible,weight"];
+  const lines = ["phase,query_position,query,key_position,key,visible,cell,weight"];
   for (const { name, matrix } of panels) for (let i = 0; i < matrix.size; i += 1) for (let j = 0; j < matrix.size; j += 1) {
     const value = matrix.values[i][j];
-    lines.push([quote(name), i, quote(matrix.labels[i]), j, quote(matrix.labels[j]), matrix.shown[i][j], Number.isNaN(value) ? "" : value].join(","));
+    lines.push([quote(name), i, quote(matrix.labels[i]), j, quote(matrix.labels[j]), matrix.shown[i][j], matrix.kinds[i][j], ["left out", "undefined"].includes(matrix.kinds[i][j]) ? "" : value].join(","));
   }
   return `${lines.join("\r\n")}\r\n`;
 }

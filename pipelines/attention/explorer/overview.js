@@ -1,3 +1,6 @@
+// The numbers of a score as people read them: of bits two figures, however small; of anything else decimals.
+const formatOf = (choice, digits) => (choice.unit === "bits" ? significant : choice.diverges ? (value) => signed(value, digits) : (value) => number(value, digits));
+
 // Layer × head: every head as one coloured cell, by any score, in the model's order or the score's.
 function scoreChoices(view) {
   const choices = view.scores.map((score, index) => ({ key: score.name, title: score.title, values: score.values, unit: score.unit, index }));
@@ -27,12 +30,14 @@ function drawOverview(view, state, choose) {
   grid.replaceChildren();
   grid.style.gridTemplateColumns = `auto repeat(${columns}, minmax(14px, 1fr))`;
   const current = state.layer * columns + state.head;
+  const axis = (text, side = "") => html("span", { class: `axis ${side}`, "aria-hidden": "true" }, text);
+  grid.append(axis(state.order === "model" ? "layer" : "rank", "row"), axis(state.order === "model" ? "head →" : "highest first →", "column"));
   if (state.order === "model") {
-    grid.append(html("span", { class: "axis", "aria-hidden": "true" }), ...view.heads.map((head) => html("span", { class: "axis", "aria-hidden": "true" }, String(head))));
+    grid.append(axis(""), ...view.heads.map((head) => html("span", { class: "axis", "aria-hidden": "true" }, String(head))));
   }
   order.forEach((place, index) => {
     if (index % columns === 0) grid.append(html("span", { class: "axis", "aria-hidden": "true" }, state.order === "model" ? String(view.layers[Math.floor(place / columns)]) : String(index + 1)));
-    const value = choice.values[place], label = `${name(place)}${group(view.heads[place % columns])}: ${choice.title} ${choice.diverges ? signed(value, 3) : number(value, 3)}`;
+    const value = choice.values[place], label = `${name(place)}${group(view.heads[place % columns])}: ${choice.title} ${formatOf(choice, 3)(value)}`;
     const cell = html("button", { type: "button", "aria-label": label, title: label, "aria-pressed": String(place === current), tabindex: place === current ? 0 : -1, "data-place": place, "data-index": index });
     const rgb = colour(value);
     cell.style.background = rgb ? css(rgb) : `repeating-linear-gradient(45deg, ${theme().hidden} 0 3px, ${theme().hatch} 3px 4px)`;
@@ -44,28 +49,30 @@ function drawOverview(view, state, choose) {
     if (!step || !event.target.dataset.place) return;
     event.preventDefault();
     const next = Math.min(Math.max(Number(event.target.dataset.index) + step, 0), order.length - 1);
-    choose(order[next]);
+    choose(order[next], true);
     grid.querySelector(`[data-place="${order[next]}"]`).focus();
   };
   const legend = document.getElementById("legend"), ends = choice.diverges ? [-reach, reach] : [low, high];
   const bar = html("span", { "aria-hidden": "true" });
   const stops = [0, 0.25, 0.5, 0.75, 1].map((share) => css(choice.diverges ? diverging(2 * share - 1) : sequential(share)));
   Object.assign(bar.style, { display: "inline-block", width: "90px", height: "10px", borderRadius: "2px", background: `linear-gradient(90deg, ${stops.join(",")})` });
-  const show = choice.diverges ? signed : number;
+  const show = formatOf(choice, 2), exact = formatOf(choice, 3);
   legend.replaceChildren(...(defined.length ? [show(ends[0]), bar, `${show(ends[1])} ${choice.unit}`] : ["n/a on this sequence"]));
   const top = document.getElementById("top");
   top.replaceChildren(...ranked.slice(0, 5).filter((place) => !Number.isNaN(choice.values[place])).map((place) =>
-    html("li", {}, html("button", { type: "button", "aria-pressed": String(place === current), onclick: () => choose(place) }, html("span", {}, name(place)), html("span", {}, show(choice.values[place], 3))))));
+    html("li", {}, html("button", { type: "button", "aria-pressed": String(place === current), onclick: () => choose(place) }, html("span", {}, name(place)), html("span", {}, exact(choice.values[place]))))));
 }
 
 function drawScores(view, state) {
   const place = state.layer * view.heads.length + state.head, both = view.scores.some((score) => score.after);
-  const head = ["score", "this head", ...(both ? ["after"] : []), "uniform", "lift", "formula and source"];
+  const head = both ? ["score", "before", "after", "uniform", "lift before", "lift after", "formula and source"] : ["score", "this head", "uniform", "lift", "formula and source"];
+  const cell = (text) => html("td", { class: "number" }, text);
   const rows = view.scores.map((score) => {
-    const base = score.baseline[state.layer], value = score.values[place];
-    const after = score.after ? [html("td", { class: "number" }, number(score.after[place]))] : [];
-    return html("tr", { "data-score": score.name }, html("th", { scope: "row" }, score.title), html("td", { class: "number" }, number(value)), ...after,
-      html("td", { class: "number" }, number(base)), html("td", { class: "number" }, base === null ? "n/a" : signed(value - base)),
+    const value = score.values[place], base = score.baseline[place];
+    const numbers = both
+      ? [number(value), number(score.after[place]), number(base), signed(value - base), signed(score.after[place] - score.afterBaseline[place])]
+      : [number(value), number(base), signed(value - base)];
+    return html("tr", { "data-score": score.name }, html("th", { scope: "row" }, score.title), ...numbers.map(cell),
       html("td", { class: "formula" }, ["formula", "unit", "source"].filter((part) => score[part] !== "weight").map((part) => score[part].replace(/^[a-z]/, (letter) => letter.toUpperCase())).join(". ")));
   });
   document.getElementById("scores").replaceChildren(

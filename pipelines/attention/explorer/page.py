@@ -10,22 +10,30 @@ import base64
 import hashlib
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from pipelines.attention.explorer.payload import View, build_payload
+from pipelines.attention.readable import readable, shortened
 from pipelines.rundir import write_text
 
-_SCRIPTS = ("data", "theme", "draw", "overview", "sketch", "export", "app")
+_SCRIPTS = ("data", "theme", "draw", "overview", "sketch", "evidence", "export", "head", "app")
 _IFRAME_PIXELS = 900
+_LONGEST_TITLE = 80
 
 
-def render_explorer(views: Sequence[View], *, title: str) -> str:
-    """The page as HTML. Raises DataError for maps that do not belong together, ConfigError for too many weights."""
+def render_explorer(
+    views: Sequence[View], *, title: str, findings: Mapping[str, Mapping[str, Any]] | None = None
+) -> str:
+    """The page as HTML; `findings` by phase fill its evidence.
+
+    Raises DataError for maps that do not belong together, ConfigError for too many weights."""
+    title = shortened(readable(title), _LONGEST_TITLE)
     here = files("pipelines.attention.explorer")
     script = "\n".join(
         ["(() => {", '"use strict";', *((here / f"{name}.js").read_text("utf-8") for name in _SCRIPTS), "})();"]
@@ -42,15 +50,17 @@ def render_explorer(views: Sequence[View], *, title: str) -> str:
         script=Markup(script),  # noqa: S704 - our own files
         style_hash=_hash(style),
         script_hash=_hash(script),
-        payload=Markup(_embed(build_payload(views, title))),  # noqa: S704 - every `<` is escaped
+        payload=Markup(_embed(build_payload(views, title, findings))),  # noqa: S704 - every `<` is escaped
     )
 
 
 class Explorer:
     """The page as an object that notebooks show, in a frame that cannot reach them."""
 
-    def __init__(self, views: Sequence[View], *, title: str) -> None:
-        self.html = render_explorer(views, title=title)
+    def __init__(
+        self, views: Sequence[View], *, title: str, findings: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        self.html = render_explorer(views, title=title, findings=findings)
 
     def save(self, path: Path) -> None:
         """Write the page to a file."""

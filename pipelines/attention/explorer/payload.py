@@ -7,25 +7,28 @@ exactly 0 was checked when the maps were made, and is checked again here.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import zlib
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 
+from pipelines.attention.explorer.evidence import describe_evidence
+from pipelines.attention.explorer.packing import Packer
 from pipelines.attention.maps import AttentionMaps
-from pipelines.attention.scores import Score
+from pipelines.attention.scores import Score, Telling
 from pipelines.errors import ConfigError, DataError
 
 _EXACT_UP_TO = 32
 """Longest sequence in tokens whose weights are embedded as float32."""
-_LARGEST_CELLS = 270 * 256 * 257 // 2
+_STEPS_UP_TO = 12
+"""Longest sequence in tokens whose logits are embedded: the page draws them with numbers or not at all."""
+_CELLS_UP_TO = 40
+"""Longest sequence whose rollout is embedded: the page draws its cells one by one."""
+_LARGEST_CELLS = 270 * 192 * 193 // 2
 """Weights of one pass that a browser still opens in a second or two."""
-_STEPS = 65534
-_UNDEFINED = 65535
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -42,8 +45,10 @@ class View:
     scores_after: tuple[Score, ...] = ()
     change: Float[np.ndarray, "layer head"] | None = None
     """Jensen–Shannon divergence in bits between before and after."""
-    shown: tuple[int, int] | None = None
-    """(layer, head) that is opened first, by the model's own numbers; None for the first."""
+    shown: Telling | None = None
+    """The head that is opened first, and why; None for the first."""
+    rollout: tuple[Float[np.ndarray, "layer query key"], Float[np.ndarray, "layer query key"]] | None = None
+    """Attention rollout after each layer, and that of uniform attention; None for a selection of layers or heads."""
 
     def __post_init__(self) -> None:
         for name in ("after", "unmasked"):
@@ -55,22 +60,30 @@ class View:
 _SAME = ("ids", "layers", "heads", "groups")
 
 
-def build_payload(views: Sequence[View], title: str) -> dict[str, Any]:
-    """JSON-ready: the views, and under `block` their arrays, deflated, as base64."""
-    packer = _Packer()
-    described = [_describe(view, packer, first=view is views[0]) for view in views]
-    return {"title": title, "views": described, "block": packer.block()}
+def build_payload(
+    views: Sequence[View], title: str, findings: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Any]:
+    """JSON-ready: the views, what the findings say, and under `block` their arrays, deflated, as base64."""
+    packer = Packer()
+    described = [_describe(view, packer, with_steps=view is views[0]) for view in views]
+    evidence = describe_evidence(findings or {}, packer)
+    return {"title": title, "views": described, "evidence": evidence, "block": packer.block()}
 
 
-def _describe(view: View, packer: _Packer, *, first: bool) -> dict[str, Any]:
-    maps = view.before
-    tokens = len(maps.ids)
-    cells = len(maps.layers) * len(maps.heads) * tokens * (tokens + 1) // 2
-    if cells > _LARGEST_CELLS:
+def require_room(*, layers: int, heads: int, tokens: int) -> None:
+    """ConfigError for more weights than a page holds; to be asked before they are computed."""
+    if layers * heads * tokens * (tokens + 1) // 2 > _LARGEST_CELLS:
+        most = math.isqrt(2 * _LARGEST_CELLS // (layers * heads))
         raise ConfigError(
-            f"{len(maps.layers)} layers × {len(maps.heads)} heads × {tokens} tokens are too much for a page; "
-            "select fewer with --layers and --heads, or a shorter text"
+            f"{layers} layers × {heads} heads × {tokens} tokens are too much for a page; select fewer with --layers "
+            f"and --heads, or a text of at most about {most} tokens"
         )
+
+
+def _describe(view: View, packer: Packer, *, with_steps: bool) -> dict[str, Any]:
+    maps = view.before
+    require_room(layers=len(maps.layers), heads=len(maps.heads), tokens=len(maps.ids))
+    shown = view.shown
     phases = {"before": maps, "after": view.after, "unmasked": view.unmasked}
     return {
         "title": view.title,
@@ -81,31 +94,37 @@ def _describe(view: View, packer: _Packer, *, first: bool) -> dict[str, Any]:
         "symbols": list(maps.symbols()),
         "layers": list(maps.layers),
         "heads": list(maps.heads),
-        "shown": list(view.shown or (maps.layers[0], maps.heads[0])),
+        "shown": [shown.layer, shown.head] if shown else [maps.layers[0], maps.heads[0]],
+        "rule": shown.rule if shown else None,
         "masks": _masks(maps),
         "info": maps.info,
         "phases": {
-            # Of further sequences the steps are shown before training only: it is a third of their size.
-            name: _phase(part, packer, with_logits=first or name == "before")
+            # The steps of the first view teach what those of another would, at a third of its size.
+            name: _phase(part, packer, with_steps=with_steps)
             for name, part in phases.items()
             if part is not None
         },
         "scores": [_score(score, packer) for score in view.scores],
-        "scoresAfter": [packer.quantised(score.values) for score in view.scores_after],
+        "scoresAfter": [
+            {"values": packer.quantised(score.values), "baseline": packer.quantised(score.baseline)}
+            for score in view.scores_after
+        ],
         "change": None if view.change is None else packer.quantised(view.change),
+        "rollout": _rollout(view, packer),
     }
 
 
-def _phase(maps: AttentionMaps, packer: _Packer, *, with_logits: bool) -> dict[str, Any]:
+def _phase(maps: AttentionMaps, packer: Packer, *, with_steps: bool) -> dict[str, Any]:
     size = len(maps.ids)
     rows, keys = np.tril_indices(size) if maps.masked else np.divmod(np.arange(size * size), size)
     if maps.masked and np.triu(maps.weights, k=1).any():
         raise DataError("maps of a masked pass must be 0 above the diagonal; probe again")
     weights = maps.weights[:, :, rows, keys]
+    logits = maps.logits if with_steps and size <= _STEPS_UP_TO else None
     return {
         "triangle": maps.masked,
         "weights": packer.exact(weights) if size <= _EXACT_UP_TO else packer.quantised(weights, 0.0, 1.0),
-        "logits": packer.quantised(maps.logits) if with_logits and maps.logits is not None else None,
+        "logits": None if logits is None else packer.quantised(logits),
         "sink": None if maps.sink is None else packer.exact(maps.sink),
         "norms": None if maps.value_norms is None else packer.quantised(maps.value_norms),
         "checks": maps.checks,
@@ -113,9 +132,15 @@ def _phase(maps: AttentionMaps, packer: _Packer, *, with_logits: bool) -> dict[s
     }
 
 
-def _score(score: Score, packer: _Packer) -> dict[str, Any]:
-    baseline = [None if np.isnan(value) else round(float(value), 6) for value in score.baseline]
-    return {**dataclasses.asdict(score.definition), "values": packer.quantised(score.values), "baseline": baseline}
+def _rollout(view: View, packer: Packer) -> list[dict[str, Any]] | None:
+    if view.rollout is None or len(view.before.ids) > _CELLS_UP_TO:
+        return None
+    return [packer.quantised(flow, 0.0, 1.0) for flow in view.rollout]
+
+
+def _score(score: Score, packer: Packer) -> dict[str, Any]:
+    described = dataclasses.asdict(score.definition)
+    return {**described, "values": packer.quantised(score.values), "baseline": packer.quantised(score.baseline)}
 
 
 def _masks(maps: AttentionMaps) -> list[list[int] | None]:
@@ -129,34 +154,3 @@ def _masks(maps: AttentionMaps) -> list[list[int] | None]:
             raise DataError("the page draws causal and sliding-window masks, got another; draw single heads instead")
         masks.append(None if np.array_equal(visible, full) else [int(key) for key in first])
     return masks
-
-
-class _Packer:
-    """Arrays one after the other in one block, each at a multiple of four bytes."""
-
-    def __init__(self) -> None:
-        self._bytes = bytearray()
-
-    def exact(self, values: Float[np.ndarray, ...]) -> dict[str, Any]:
-        """Float32, to the bit."""
-        return {"kind": "f32", **self._append(values.astype("<f4"))}
-
-    def quantised(
-        self, values: Float[np.ndarray, ...], low: float | None = None, high: float | None = None
-    ) -> dict[str, Any]:
-        """Steps of a 65,534th of the range; NaN has a code of its own."""
-        defined = values[np.isfinite(values)]
-        low = float(defined.min()) if low is None and defined.size else low or 0.0
-        high = float(defined.max()) if high is None and defined.size else high or 0.0
-        step = (high - low) / _STEPS or 1.0
-        codes = np.where(np.isfinite(values), np.rint((np.nan_to_num(values) - low) / step), _UNDEFINED)
-        return {"kind": "u16", "low": low, "step": step, **self._append(codes.astype("<u2"))}
-
-    def block(self) -> str:
-        return base64.b64encode(zlib.compress(bytes(self._bytes), 9)).decode()
-
-    def _append(self, values: Shaped[np.ndarray, ...]) -> dict[str, Any]:
-        self._bytes += b"\0" * (-len(self._bytes) % 4)
-        place = {"at": len(self._bytes), "count": int(values.size)}
-        self._bytes += values.tobytes()
-        return place

@@ -1,12 +1,12 @@
 // Colours. One hue whose lightness only falls (rises in the dark): order survives any colour vision, and a grey print.
 const LIGHT = {
-  paper: "#fdfdfb", ink: "#1c1d1f", quiet: "#5d6066", hidden: "#efefea", hatch: "#d3d3cd", hiddenText: "#6b6e73", line: "#00528a",
-  ramp: [[250, 250, 246], [196, 216, 230], [120, 165, 200], [44, 105, 160], [0, 48, 100], [0, 22, 58]],
+  paper: "#fdfdfb", ink: "#1c1d1f", quiet: "#5d6066", hidden: "#efefea", hatch: "#d3d3cd", hiddenText: "#6b6e73", line: "#00528a", edge: "#b9c2c8",
+  ramp: [[233, 239, 242], [196, 216, 230], [120, 165, 200], [44, 105, 160], [0, 48, 100], [0, 22, 58]],
   less: [158, 84, 0], more: [0, 82, 138], middle: [248, 248, 244],
 };
 const DARK = {
-  paper: "#15171a", ink: "#eceae4", quiet: "#a3a6ab", hidden: "#1b1e22", hatch: "#3a3f45", hiddenText: "#9fa3a9", line: "#ffd479",
-  ramp: [[32, 36, 41], [70, 66, 56], [122, 104, 66], [178, 146, 80], [228, 190, 100], [255, 231, 160]],
+  paper: "#15171a", ink: "#eceae4", quiet: "#a3a6ab", hidden: "#1b1e22", hatch: "#3a3f45", hiddenText: "#9fa3a9", line: "#ffd479", edge: "#5d6268",
+  ramp: [[46, 49, 52], [70, 66, 56], [122, 104, 66], [178, 146, 80], [228, 190, 100], [255, 231, 160]],
   less: [232, 140, 60], more: [110, 185, 240], middle: [32, 36, 41],
 };
 const darkQuery = window.matchMedia("(prefers-color-scheme: dark)");

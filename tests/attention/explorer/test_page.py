@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import time
@@ -14,10 +15,18 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from pipelines.attention import Selection, encode, probe
-from pipelines.attention.comparison import compare
+from pipelines.attention.comparison import compare, rollout, uniform_rollout
 from pipelines.attention.explorer import Explorer, View, render_explorer
-from pipelines.attention.scores import score_maps, telling_head
-from tests.attention.planted import HANDOUT, maps_of, random_rows
+from pipelines.attention.scores import Telling, score_maps, telling_head
+from tests.attention.planted import HANDOUT, maps_of, planted_findings, random_rows, uniform
+
+SCORES = {
+    "same_class_sink_free": "shuffled_classes",
+    "two_back": "alternating",
+    "previous_token": "repeated",
+    "duplicate_token": "repeated",
+    "induction": "repeated",
+}
 
 
 def view_of(model, tokenizer, text: str, split, *, unmasked: bool) -> View:
@@ -33,6 +42,7 @@ def view_of(model, tokenizer, text: str, split, *, unmasked: bool) -> View:
         scores_after=score_maps(changed),
         change=compare(before, changed).jsd,
         shown=telling_head(before),
+        rollout=(rollout(before), uniform_rollout(before)),
     )
 
 
@@ -53,7 +63,8 @@ def views(bundled) -> list[View]:
 @pytest.fixture(scope="module")
 def file(views: list[View], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("explorer") / "explorer.html"
-    Explorer(views, title="Attention on “1 a 2 b 3”").save(path)
+    findings = planted_findings(30, 9, SCORES)
+    Explorer(views, title="Attention on “1 a 2 b 3”", findings=findings).save(path)
     return path
 
 
@@ -111,8 +122,7 @@ def test_it_is_small_and_ready_within_a_second(open_page, file: Path):
 
 def test_the_first_screen_answers_the_handouts_question(open_page, views: list[View]):
     page = open_page(viewport={"width": 1440, "height": 900})
-    layer, head = views[0].shown
-    assert page.inner_text("#head-title") == f"Layer {layer}, head {head}"
+    assert page.inner_text("#head-title") == f"Layer {views[0].shown.layer}, head {views[0].shown.head}"
     assert "all 10 weights above the diagonal must be 0" in page.inner_text("#answer")
     assert page.locator("#matrices svg").first.bounding_box()["y"] < 800
 
@@ -160,7 +170,9 @@ def test_compare_shows_before_after_and_their_difference(open_page, views: list[
     assert [float(told[i][j].replace("−", "-")) for i in range(5) for j in range(i + 1)] == pytest.approx(
         [after[i, j] - before[i, j] for i in range(5) for j in range(i + 1)], abs=0.00501
     )
-    assert "±" in page.locator("#matrices h3").nth(2).inner_text()
+    changes = np.abs(views[0].after.weights - views[0].before.weights)
+    told = page.locator("#matrices h3").nth(2).inner_text()
+    assert told == f"after − before; full colour at ±{changes.max():.2g}, the largest change of any head"
 
 
 def test_tokens_merge_to_symbols_as_the_maps_do(open_page, views: list[View]):
@@ -186,6 +198,26 @@ def test_derived_values_say_that_they_are_derived(open_page, views: list[View]):
     assert shown_numbers(page)[4][1:] == [f"{weight / weights[4, 1:].sum():.2f}" for weight in weights[4, 1:]]
 
 
+def test_what_is_left_out_is_neither_masked_nor_undefined(open_page):
+    page = open_page(address="#layer=6&head=1&values=nosink")
+    assert [row[0] for row in shown_numbers(page)] == ["–"] * 5
+    assert shown_numbers(page)[0][1:] == ["0"] * 4
+    assert page.locator("#matrices rect.hidden").count() == 10
+    for cell, told in (("3,0", "left out of this view"), ("0,3", "exactly 0, hidden by the mask")):
+        page.locator(f"#matrices [data-cell='{cell}']").hover()
+        assert page.inner_text("#cell").endswith(told)
+
+
+def test_a_row_of_which_nothing_is_left_is_undefined(open_page, tmp_path: Path):
+    weights = random_rows((1, 1, 3, 3))
+    weights[0, 0, 2] = (1, 0, 0)
+    maps = maps_of(weights, HANDOUT[:3])
+    Explorer([View(title="x", before=maps)], title="x").save(tmp_path / "sunk.html")
+    page = open_page(tmp_path / "sunk.html", "#values=nosink")
+    assert shown_numbers(page)[2] == ["–", "n/a", "n/a"]
+    assert page.inner_text("#legend") == "n/a on this sequence"
+
+
 def test_the_steps_lead_from_scores_to_weights(open_page, views: list[View]):
     page = open_page(address="#layer=6&head=1")
     scores = [[float(text.replace("−", "-")) for text in row] for row in shown_numbers(page, "#step-matrices", 0)]
@@ -194,6 +226,28 @@ def test_the_steps_lead_from_scores_to_weights(open_page, views: list[View]):
     assert shown_numbers(page, "#step-matrices", 2) == printed(views[0].before.weights[6, 1])
     page.check("#nomask")
     assert shown_numbers(page, "#step-matrices", 2) == printed(views[0].unmasked.weights[6, 1], masked=False)
+
+
+def test_the_steps_are_those_of_the_phase_that_is_shown(open_page, views: list[View]):
+    page = open_page(address="#layer=6&head=1&phase=after")
+    assert page.inner_text("#steps-phase") == "After training"
+    assert shown_numbers(page, "#step-matrices", 2) == printed(views[0].after.weights[6, 1])
+    page.click("[data-key=before]")
+    assert page.inner_text("#steps-phase") == "Before training"
+    page.click("[data-key=unmasked]")
+    assert page.inner_text("#steps-phase").startswith("Before training, without a mask")
+    assert open_page(address="#view=2").locator("#steps").is_hidden()  # they are shown in the first view only
+
+
+def test_the_steps_stand_side_by_side_on_a_laptop(open_page):
+    page = open_page(viewport={"width": 1280, "height": 800})
+    figures = page.locator("#step-matrices figure").all()
+    assert len({round(figure.bounding_box()["y"]) for figure in figures}) == 1
+    page.click("[data-key=compare]")
+    bottoms = {
+        round(box["y"] + box["height"]) for box in (f.bounding_box() for f in page.locator("#matrices figure").all())
+    }
+    assert len(bottoms) == 1
 
 
 def test_heads_are_coloured_and_sorted_by_any_score(open_page, views: list[View]):
@@ -215,6 +269,120 @@ def test_a_score_that_the_sequence_does_not_define_is_not_zero(open_page, views:
     assert page.inner_text("[data-score=induction] td.number") == "n/a"
     value = next(score for score in views[0].scores if score.definition.name == "same_class").values[6, 1]
     assert page.inner_text("[data-score=same_class] td.number") == f"{value:.2f}"
+
+
+def test_scores_are_named_by_phase_with_a_lift_each(open_page, views: list[View]):
+    page = open_page(address="#layer=6&head=1")
+    assert page.locator("#scores thead th").all_inner_texts()[1:6] == [
+        "before", "after", "uniform", "lift before", "lift after"
+    ]  # fmt: skip
+    numbers = page.locator("[data-score=first_token] td.number").all_inner_texts()
+    score, after = (next(one for one in scores if one.definition.name == "first_token") for scores in (
+        views[0].scores, views[0].scores_after,
+    ))  # fmt: skip
+    assert float(numbers[1]) == pytest.approx(after.values[6, 1], abs=0.0051)
+    assert float(numbers[3].replace("−", "-")) == pytest.approx(score.lift[6, 1], abs=0.0051)
+    assert float(numbers[4].replace("−", "-")) == pytest.approx(after.lift[6, 1], abs=0.0051)
+
+
+def test_small_divergences_keep_their_figures(open_page, views: list[View], tmp_path: Path):
+    small = dataclasses.replace(views[0], change=views[0].change * 1e-3)
+    Explorer([small], title="x").save(tmp_path / "small.html")
+    page = open_page(tmp_path / "small.html", "#colour=change")
+    most = float(small.change.max())
+    assert float(page.locator("#top button span").nth(1).inner_text()) == pytest.approx(most, rel=0.05)
+    assert f"{float(f'{most:.2g}')}" in page.inner_text("#legend")
+
+
+def test_arrow_keys_walk_the_cells_and_tell_each(open_page, views: list[View]):
+    page = open_page(address="#layer=6&head=1")
+    page.locator("#matrices .walkable").focus()
+    for key in ("ArrowDown", "ArrowDown", "ArrowDown", "ArrowDown", "ArrowRight"):
+        page.keyboard.press(key)
+    assert page.inner_text("#cell") == f"b → a: {views[0].before.weights[6, 1, 3, 1]:.6f}"
+    assert page.locator("#cell").get_attribute("aria-live") == "polite"
+    assert page.locator("#matrices .cursor").get_attribute("visibility") == "visible"
+    page.keyboard.press("Escape")
+    assert page.locator("#matrices .cursor").get_attribute("visibility") == "hidden"
+
+
+def test_a_tapped_cell_keeps_telling_its_weight(open_page, views: list[View]):
+    page = open_page(address="#layer=6&head=1", has_touch=True, viewport={"width": 390, "height": 800})
+    page.locator("#matrices [data-cell='3,1']").tap()
+    assert page.inner_text("#cell") == f"b → a: {views[0].before.weights[6, 1, 3, 1]:.6f}"
+
+
+def test_evidence_tells_intervals_baselines_floor_scale_and_ablation(open_page):
+    page = open_page(address="#layer=6&head=1")
+    found = planted_findings(30, 9, SCORES)["before"]["ensembles"]["repeated"]["induction"]
+    mean, margin, uniform = (found[part][6][1] for part in ("mean", "margin", "uniform"))
+    row = page.locator("[data-evidence=induction] td.number").all_inner_texts()
+    assert row[0] == row[1] == f"{mean:.2f} ± {margin:.2f}"
+    assert row[2] == f"{uniform:.2f}"
+    told = page.inner_text("#evidence-told")
+    assert "median head 0.00012 bits; noise floor, the same model twice, 0 bits" in told
+    assert "between the two runs 0.0004 bits" in told
+    assert "by −0.500 nats a token; without another head of that layer by −0.125" in told
+    page.locator("#picked button").first.click()
+    assert page.inner_text("#head-title") == "Layer 1, head 0"
+
+
+def test_without_findings_the_page_says_how_to_get_them(open_page, views: list[View], tmp_path: Path):
+    Explorer(views[:1], title="x").save(tmp_path / "bare.html")
+    assert "--seeds 8" in open_page(tmp_path / "bare.html").inner_text("#evidence-none")
+
+
+def test_rollout_after_the_chosen_layer_is_on_the_page(open_page, views: list[View]):
+    page = open_page(address="#layer=6&head=1")
+    assert shown_numbers(page, "#rollout", 0) == printed(views[0].rollout[0][6])
+    assert shown_numbers(page, "#rollout", 1) == printed(views[0].rollout[1][6])
+
+
+def test_the_page_says_what_was_run(open_page, tmp_path: Path):
+    info = {"architecture": "Planted", "query_heads": 1, "model": {"name": "mine", "sha256": "ab12"}, "prefix": "bos"}
+    before = maps_of([uniform(2)], ("1", "a"), info={**info, "text_tokens": ["1", " ", "a"]})
+    after = dataclasses.replace(before, info={**info, "adapter": {"name": "run7", "sha256": "cd34"}})
+    Explorer([View(title="x", before=before, after=after)], title="x").save(tmp_path / "told.html")
+    page = open_page(tmp_path / "told.html")
+    told = page.inner_text("#provenance")
+    for part in ("Model mine, weights SHA-256 ab12", "Adapter run7, weights SHA-256 cd34", "Prefix bos"):
+        assert part in told
+    assert page.inner_text("#running").startswith("As running text: 3 tokens (1 · ␣ · a)")
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"), [("most weight on x", "opened first by this rule: most weight on x"), (None, "")]
+)
+def test_why_a_head_is_opened_first_is_the_rule_that_chose_it(open_page, tmp_path: Path, rule: str | None, told: str):
+    shown = Telling(layer=0, head=0, rule=rule) if rule else None
+    maps = maps_of([uniform(2)], ("1", "a"))
+    Explorer([View(title="x", before=maps, shown=shown)], title="x").save(tmp_path / "rule.html")
+    note = open_page(tmp_path / "rule.html").inner_text("#head-note")
+    assert told.lower() in note.lower()
+    assert ("opened first" in note.lower()) == bool(rule)
+
+
+def test_a_single_phase_is_not_called_before(open_page, tmp_path: Path):
+    maps = maps_of([uniform(2)], ("1", "a"))
+    view = View(title="x", before=maps, unmasked=dataclasses.replace(maps, masked=False))
+    Explorer([view], title="x").save(tmp_path / "one.html")
+    assert open_page(tmp_path / "one.html").locator("#phases button").all_inner_texts() == ["with mask", "no mask"]
+
+
+def test_a_walk_over_the_heads_is_one_step_back(open_page):
+    page = open_page(address="#layer=6&head=1")
+    page.click("#grid [data-place='20']")
+    page.locator("#grid [aria-pressed=true]").focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    page.go_back()
+    assert page.inner_text("#head-title") == "Layer 6, head 1"
+
+
+def test_the_sketchs_sums_fit_a_phone(open_page):
+    page = open_page(viewport={"width": 390, "height": 800})
+    box = page.locator("#sketch [data-sum='0']").bounding_box()
+    assert box["x"] + box["width"] <= 390
 
 
 def test_arrow_keys_walk_the_heads_and_keep_the_focus(open_page):
@@ -245,7 +413,7 @@ def test_the_address_holds_the_state_and_goes_back(open_page):
 @pytest.mark.parametrize("address", ["#layer=99&head=-1", "#view=9&phase=__proto__&colour=%3Cscript%3E", "#%E0%A4%A"])
 def test_an_address_that_makes_no_sense_is_ignored(open_page, views: list[View], address: str):
     page = open_page(address=address)
-    assert page.inner_text("#head-title") == "Layer {}, head {}".format(*views[0].shown)
+    assert page.inner_text("#head-title") == f"Layer {views[0].shown.layer}, head {views[0].shown.head}"
     assert page.problems == []
 
 
@@ -271,9 +439,14 @@ def test_a_right_sketch_finds_the_heads_it_is_nearest_to(open_page, views: list[
     page.click("#sketch-zeros")
     page.click("#sketch-check")
     assert "Right: all 10 weights" in page.inner_text("#sketch-verdict")
-    assert page.locator(".near button").first.inner_text() == "layer 6, head 1: 0.00"
-    page.locator(".near button").nth(1).click()
-    assert page.locator(".near button").nth(1).inner_text().startswith(page.inner_text("#head-title").lower())
+    assert page.locator("#sketch-verdict .near button").first.inner_text() == "layer 6, head 1: 0.00"
+    page.locator("#sketch-verdict .near button").nth(1).click()
+    assert (
+        page.locator("#sketch-verdict .near button")
+        .nth(1)
+        .inner_text()
+        .startswith(page.inner_text("#head-title").lower())
+    )
     page.click("#sketch-reset")
     assert page.input_value("#sketch [data-at='0,0']") == ""
 
@@ -338,10 +511,10 @@ HOSTILE = (
 def test_hostile_tokens_stay_text(open_page, tmp_path: Path):
     maps = maps_of(random_rows((2, 2, 5, 5)), HOSTILE)
     path = tmp_path / "hostile.html"
-    title = "</title><script>document.title='owned'</script>"
+    title = "\u202e</title><script>document.title='owned'</script>"
     Explorer([View(title=HOSTILE[0], before=maps, scores=score_maps(maps))], title=title).save(path)
     page = open_page(path)
-    assert page.title() == title
+    assert page.title() == page.inner_text("h1") == title.replace("\u202e", "\\u202e")
     assert page.locator("script").count() == 2
     assert page.locator("img").count() == 0
     assert page.problems == []

@@ -27,7 +27,7 @@ def test_a_leak_into_the_future_is_no_page():
 
 def test_more_weights_than_a_browser_opens_are_refused_with_what_to_do():
     maps = maps_of(np.broadcast_to(np.eye(300, dtype=np.float32), (30, 9, 300, 300)), ["t"] * 300)
-    with pytest.raises(ConfigError, match=r"30 layers × 9 heads × 300 tokens.*--layers and --heads"):
+    with pytest.raises(ConfigError, match=r"30 layers × 9 heads × 300 tokens.*--layers and --heads.*about 192 tokens"):
         render_explorer([View(title="x", before=maps)], title="x")
 
 

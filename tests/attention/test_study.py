@@ -1,0 +1,74 @@
+"""From a text to files: how large the page gets, what a long text leaves out, what the figures cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.attention.figures import draw_head
+from pipelines.attention.study import Study, Subject, study
+from pipelines.attention.study_files import write_explorer, write_studies
+from pipelines.errors import ConfigError
+from tests.attention.explorer.test_page import SCORES
+from tests.attention.planted import maps_of, planted_findings, random_rows
+
+LONG = "1 a 2 b 3 c 4 d " * 16
+
+
+def as_after(one: Study) -> Study:
+    """The same passes as those of a trained policy, as different as weights can be."""
+    passes = {
+        name.replace("before", "after"): dataclasses.replace(maps, weights=random_rows(maps.weights.shape))
+        for name, maps in one.passes.items()
+        if maps.masked
+    }
+    return Study(phase="after", passes=passes)
+
+
+def test_a_page_of_the_handout_with_an_adapter_and_all_evidence_is_small(bundled, tmp_path: Path):
+    before = study(*bundled, Subject(text="1 a 2 b 3"))
+    page = write_studies(tmp_path, [before, as_after(before)], planted_findings(30, 9, SCORES))
+    assert page.stat().st_size < 400_000
+
+
+def test_a_page_of_128_symbols_with_default_options_is_under_ten_megabytes(bundled, tmp_path: Path):
+    one = study(*bundled, Subject(text=LONG))
+    assert list(one.passes) == ["before"]  # no second split, no pass without a mask
+    assert write_studies(tmp_path, [one], {}).stat().st_size < 10_000_000
+
+
+def test_more_than_a_page_holds_is_refused_before_the_model_runs(bundled, monkeypatch: pytest.MonkeyPatch):
+    model, tokenizer = bundled
+    monkeypatch.setattr(model, "forward", None)  # calling it would be a TypeError
+    with pytest.raises(ConfigError, match="30 layers × 9 heads × 840 tokens are too much.*--layers and --heads"):
+        study(model, tokenizer, Subject(text="1 a 2 b 3 c 4 " * 120))
+    with pytest.raises(TypeError):
+        study(model, tokenizer, Subject(text="1 a 2 b 3 c 4 " * 120, layers=(6,), heads=(1,)))
+
+
+def test_a_figure_of_700_tokens_takes_seconds_and_writes_no_numbers():
+    maps = maps_of(random_rows((1, 1, 700, 700)), [f"t{place}" for place in range(700)])
+    started = time.monotonic()
+    drawn = draw_head(maps, 0, 0)
+    assert time.monotonic() - started < 60
+    assert len(drawn["png"]) < 1_500_000
+    assert len(drawn["svg"]) < 3_000_000
+
+
+def test_the_hidden_cells_of_a_window_are_hatched_on_both_sides():
+    from pipelines.attention.figures import _hidden_area
+
+    visible = np.tri(5, dtype=bool) & ~np.tri(5, k=-2, dtype=bool)
+    inside = [[bool(_hidden_area(visible).contains_point((key, query))) for key in range(5)] for query in range(5)]
+    assert np.array_equal(~np.array(inside), visible)
+
+
+def test_the_page_is_made_again_from_the_files_alone(tiny, tmp_path: Path):
+    page = write_studies(tmp_path, [study(*tiny, Subject(text="1 a 2"))], {})
+    before = page.read_bytes()
+    page.unlink()
+    assert write_explorer(tmp_path).read_bytes() == before
