@@ -32,6 +32,17 @@ def trained(tmp_path: Path, tiny) -> Path:
     return tmp_path / "trained"
 
 
+@pytest.fixture
+def last_complaint(script: Callable, capsys: pytest.CaptureFixture[str]) -> Complaint:
+    """As `complaint`, after a model was loaded: in a process that had progress bars before, its bar comes first."""
+
+    def refuse(name: str, arguments: list[str]) -> str:
+        assert script(name, arguments) == 2
+        return capsys.readouterr().err.strip().splitlines()[-1]
+
+    return refuse
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
@@ -87,12 +98,14 @@ def test_a_file_in_the_folders_place_is_one_line(complaint: Complaint, free: lis
 
 
 def test_a_text_that_cannot_be_probed_leaves_the_folder_as_it_was(
-    script: Callable, complaint: Complaint, free: list[str], out: Path
+    script: Callable, last_complaint: Complaint, free: list[str], out: Path
 ):
     assert script("probe_attention", [*free, "--text", "1 a 2"]) == 0
     before = contents(out)
-    assert "must be one token" in complaint("probe_attention", [*free, "--text", "unbelievable"])
-    assert "layers must be numbers from 0" in complaint("probe_attention", [*free, "--text", "1 a", "--layers", "99"])
+    assert "must be one token" in last_complaint("probe_attention", [*free, "--text", "unbelievable"])
+    assert "layers must be numbers from 0" in last_complaint(
+        "probe_attention", [*free, "--text", "1 a", "--layers", "99"]
+    )
     assert contents(out) == before
 
 
@@ -121,8 +134,10 @@ def test_files_of_the_same_names_that_somebody_else_made_are_kept(
     assert (out / "after.png").read_bytes() == b"by hand"
 
 
-def test_a_text_too_long_for_a_page_is_refused_before_it_is_probed(complaint: Complaint, free: list[str], out: Path):
-    line = complaint("probe_attention", [*free, "--text", "1 a " * 2000])
+def test_a_text_too_long_for_a_page_is_refused_before_it_is_probed(
+    last_complaint: Complaint, free: list[str], out: Path
+):
+    line = last_complaint("probe_attention", [*free, "--text", "1 a " * 2000])
     assert "too much for a page; select fewer with --layers and --heads" in line
     assert not out.exists()
 
