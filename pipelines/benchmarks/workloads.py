@@ -1,0 +1,77 @@
+"""What the sampling engines are measured on: real tasks with worked examples, n completions of each."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from pipelines.config import Config, FamilyConfig, TasksConfig
+from pipelines.models import render_prompt
+from pipelines.records import Task
+from pipelines.sampling.policies import end_tokens
+from pipelines.sampling.requests import Decoding, Request, build_processors
+from pipelines.sampling.tasks import sample_seed
+from pipelines.tasks import build_messages
+from pipelines.tasks.splits import build_tasks
+
+_WORKED_EXAMPLES = 3
+_FAMILIES = {
+    "smoke": {"range": 2},
+    "short": {"range": 16},
+    "long": {"range": 11, "letters": 11, "words": 11, "object": 11, "flags": 10, "nested": 10},
+}
+_SAMPLES = {"smoke": 3, "short": 12, "long": 16}
+_MAX_NEW_TOKENS = {"smoke": 8, "short": 40, "long": 128}
+NAMES = tuple(_FAMILIES)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Workload:
+    """Prompts as token ids, and how many completions of each."""
+
+    name: str
+    tasks: tuple[Task, ...]
+    prompts: tuple[tuple[int, ...], ...]
+    samples: int
+    """Completions of each prompt."""
+    max_new_tokens: int
+    end_tokens: tuple[int, ...]
+    pad_token: int
+    batch_size: int = 256
+
+    def requests(self, seed: int) -> list[Request]:
+        """For our engine, other draws for another seed."""
+        return [
+            Request(prompt=prompt, seeds=tuple(sample_seed(seed, task.id, index) for index in range(self.samples)))
+            for task, prompt in zip(self.tasks, self.prompts, strict=True)
+        ]
+
+    def decoding(self) -> Decoding:
+        """The policy's own distribution, temperature 1."""
+        return Decoding(
+            max_new_tokens=self.max_new_tokens,
+            end_tokens=self.end_tokens,
+            pad_token=self.pad_token,
+            batch_size=self.batch_size,
+            processors=build_processors({}),
+        )
+
+
+def build_workload(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Workload:
+    """`short`: 16 range prompts × 12, at most 40 tokens; `long`: 64 prompts of six families × 16, at most 128.
+
+    `smoke` is 2 × 3, at most 8: that everything runs, no more.
+    """
+    families = {family: FamilyConfig(train=count, held_out=1) for family, count in _FAMILIES[name].items()}
+    tasks = build_tasks(Config(tasks=TasksConfig(families=families)))
+    asked = tuple(task for task in tasks if task.split == "train")
+    return Workload(
+        name=name,
+        tasks=asked,
+        prompts=tuple(tuple(render_prompt(tokenizer, build_messages(task, tasks, _WORKED_EXAMPLES))) for task in asked),
+        samples=_SAMPLES[name],
+        max_new_tokens=_MAX_NEW_TOKENS[name],
+        end_tokens=end_tokens(model, tokenizer),
+        pad_token=tokenizer.pad_token_id,
+    )
