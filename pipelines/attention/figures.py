@@ -59,9 +59,8 @@ def draw_head(maps: AttentionMaps, layer: int, head: int) -> dict[str, bytes]:
     axes.set_ylabel("token (query)")
     axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, label="attention weight")
-    axes.set_title(
-        f"layer {layer}, head {head}, {maps.info.get('phase', '')} training".replace(",  training", ""), pad=10
-    )
+    phase = maps.info.get("phase")
+    axes.set_title(f"layer {layer}, head {head}" + (f", {phase} training" if phase else ""), pad=10)
     return render(figure)
 
 

@@ -8,6 +8,7 @@ made from the files alone, so it can be made again without a model.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,9 +37,7 @@ def require_own(folder: Path, phases: Sequence[Phase]) -> None:
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} must be a folder, got a file; name another one with --out")
     recorded = _recorded(folder) or []
-    stems = [f"{phase}{suffix}" for phase in phases for suffix in ("", "_text", "_findings", "_unmasked")]
-    names = [PAGE, *(f"{stem}.{suffix}" for stem in stems for suffix in ("safetensors", "json", "svg", "png"))]
-    foreign = [name for name in names if name not in recorded and (folder / name).exists()]
+    foreign = [name for name in _present(folder, phases) if name not in recorded]
     if foreign:
         raise DataError(f"{folder / foreign[0]} was not written by this tool; name another folder with --out")
 
@@ -58,7 +57,9 @@ def write_studies(
     files = {f"{name}.{suffix}" for one in studies for name in one.passes for suffix in ("json", "safetensors")}
     files |= {f"{one.phase}.{suffix}" for one in studies for suffix in ("svg", "png")}
     files |= {PAGE, *(f"{phase}_findings.json" for phase in findings)}
-    earlier = set(_recorded(folder) or [])
+    recorded = _recorded(folder)
+    # A run's folder is its own: maps that it held before there were records are still its maps.
+    earlier = set(_present(folder, ("before", "after")) if recorded is None and keep else recorded or [])
     # Recorded first: whatever happens next, every file that is written is known to be ours.
     write_json(folder / RECORD, {"files": sorted(files | earlier)})
     for one in studies:
@@ -72,7 +73,10 @@ def write_studies(
         write_json(folder / RECORD, {"files": sorted(files)})
     shown = shown_head(folder)
     for one in studies:
-        for suffix, content in draw_head(one.maps, shown.layer, shown.head).items():
+        # Of a model by itself there is no "before".
+        of_two = keep or len(studies) > 1
+        maps = one.maps if of_two else dataclasses.replace(one.maps, info={**one.maps.info, "phase": ""})
+        for suffix, content in draw_head(maps, shown.layer, shown.head).items():
             write_bytes(folder / f"{one.phase}.{suffix}", content)
     return write_explorer(folder)
 
@@ -142,12 +146,20 @@ def _load(folder: Path, name: str) -> AttentionMaps | None:
 
 def _load_findings(folder: Path, phase: str) -> dict[str, Any]:
     file = folder / f"{phase}_findings.json"
-    if not file.exists() or file.name not in (_recorded(folder) or []):
+    recorded = _recorded(folder)
+    if not file.exists() or (recorded is not None and file.name not in recorded):
         return {}
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
     except ValueError as error:
         raise DataError(f"{file}: not JSON ({error}); run scripts/probe_attention.py again") from error
+
+
+def _present(folder: Path, phases: Sequence[Phase]) -> list[str]:
+    """The files of a folder that have the names of a study's."""
+    stems = [f"{phase}{suffix}" for phase in phases for suffix in ("", "_text", "_findings", "_unmasked")]
+    names = [PAGE, *(f"{stem}.{suffix}" for stem in stems for suffix in ("safetensors", "json", "svg", "png"))]
+    return [name for name in names if (folder / name).exists()]
 
 
 def _recorded(folder: Path) -> list[str] | None:

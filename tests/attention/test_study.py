@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.attention.figures import draw_head
 from pipelines.attention.study import Study, Subject, study
-from pipelines.attention.study_files import write_explorer, write_studies
+from pipelines.attention.study_files import RECORD, write_explorer, write_studies
 from pipelines.errors import ConfigError
 from tests.attention.explorer.test_page import SCORES
 from tests.attention.planted import maps_of, planted_findings, random_rows
@@ -72,3 +72,12 @@ def test_the_page_is_made_again_from_the_files_alone(tiny, tmp_path: Path):
     before = page.read_bytes()
     page.unlink()
     assert write_explorer(tmp_path).read_bytes() == before
+
+
+def test_a_runs_folder_without_a_record_keeps_the_maps_it_has(tiny, tmp_path: Path):
+    before = study(*tiny, Subject(text="1 a 2"))
+    write_studies(tmp_path, [before], {}, keep=True)
+    (tmp_path / RECORD).unlink()
+    page = write_studies(tmp_path, [as_after(before)], {}, keep=True)
+    assert '"phases":{"before":' in page.read_text()
+    assert '"after":{"triangle"' in page.read_text()

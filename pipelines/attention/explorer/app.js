@@ -103,7 +103,7 @@ function drawProvenance(view) {
   const adapter = typeof after.adapter === "object" ? after.adapter : after.adapter ? { name: after.adapter } : null;
   const named = (title, name, ...more) => `${title} ${[name, ...more].filter(Boolean).join(", ")}`;
   const lines = [
-    named("Model", modelName(info), model.revision && `revision ${model.revision}`, info.commit && `commit ${info.commit}`, model.sha256 && `weights SHA-256 ${model.sha256}`),
+    info.model && named("Model", modelName(info), model.revision && `revision ${model.revision}`, info.commit && `commit ${info.commit}`, model.sha256 && `weights SHA-256 ${model.sha256}`),
     adapter && named("Adapter", readable(adapter.name), adapter.sha256 && `weights SHA-256 ${adapter.sha256}`),
     `Prefix ${info.prefix || "none"}; ${info.split === "text" ? "the tokenizer’s own split" : "each symbol one token"}${info.text_tokens ? `; as running text ${info.text_tokens.length} tokens` : ""}`,
     ["Computed in", info.dtype, info.transformers && `by transformers ${info.transformers}`, info.own_attention && `checked against ${info.own_attention} attention`].filter(Boolean).join(" "),

@@ -88,13 +88,13 @@ function numbersTable({ matrix, title }) {
 function point(i, j) {
   for (const { root } of drawings) root.highlight(i, j);
   for (const root of point.lines) root.highlight(i, i === null ? null : j);
-  const first = panels[0].matrix;
+  const first = panels[0].matrix, name = (place) => `${first.labels[place]}${first.size > NUMBERS_UP_TO ? ` (token ${place + 1})` : ""}`;
   if (i === null) byId("cell").textContent = "Rows look, columns are looked at. Hatched 0: hidden by the mask, exactly 0. 0.00: seen, and small.";
   else if (j === null) byId("cell").textContent = `${first.labels[i]} (token ${i + 1}): point at a cell for its exact weight`;
   else {
     const words = { masked: "exactly 0, hidden by the mask", "left out": "left out of this view", undefined: "n/a, nothing is left of this row" };
     const told = panels.map(({ title, matrix, scale }) => `${panels.length > 1 ? `${scale === "difference" ? "difference" : title} ` : ""}${scale === "difference" ? signed(matrix.values[i][j], 6) : number(matrix.values[i][j], 6)}`);
-    byId("cell").textContent = `${first.labels[i]} → ${first.labels[j]}: ${words[first.kinds[i][j]] || told.join(", ")}`;
+    byId("cell").textContent = `${name(i)} → ${name(j)}: ${words[first.kinds[i][j]] || told.join(", ")}`;
   }
 }
 
