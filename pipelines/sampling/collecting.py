@@ -82,7 +82,7 @@ def open_policy(config: Config) -> Policy:
 def policy_identity(config: Config) -> dict[str, Any]:
     """What names the policy for good: no secret, no address."""
     server = config.sampling.server
-    return model_identity(config.model) if server is None else {"name": server.model, "served": True}
+    return model_identity(config.model) if server is None else ServerPolicy(server).identity()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -76,7 +76,7 @@ class ServerPolicy:
         self._told: frozenset[str] = frozenset()
 
     def identity(self) -> dict[str, Any]:
-        """See Policy. Not the address: the same model behind another port is the same policy."""
+        """What names the policy in a run. Not the address: the same model behind another port is the same policy."""
         return {"name": self._config.model, "served": True}
 
     def complete(
