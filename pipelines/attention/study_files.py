@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,12 @@ _TITLES: dict[Split, str] = {"symbols": "each symbol one token", "text": "the to
 
 
 def require_own(folder: Path, phases: Sequence[Phase]) -> None:
-    """DataError when the folder is a file, or holds files of the names to be written that no study wrote."""
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder} must be a folder, got a file; name another one with --out")
+    """DataError when the folder cannot be one, or holds files of the names to be written that no study wrote."""
+    there = next(part for part in (folder, *folder.absolute().parents) if part.exists())
+    if not there.is_dir():
+        raise DataError(f"{there} must be a folder, got a file; name another one with --out")
+    if not os.access(there, os.W_OK):
+        raise DataError(f"{there} cannot be written; mend its permissions, or name another folder with --out")
     recorded = _recorded(folder) or []
     foreign = [name for name in _present(folder, phases) if name not in recorded]
     if foreign:
@@ -61,7 +65,10 @@ def write_studies(
     # A run's folder is its own: maps that it held before there were records are still its maps.
     earlier = set(_present(folder, ("before", "after")) if recorded is None and keep else recorded or [])
     # Recorded first: whatever happens next, every file that is written is known to be ours.
-    write_json(folder / RECORD, {"files": sorted(files | earlier)})
+    try:
+        write_json(folder / RECORD, {"files": sorted(files | earlier)})
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written ({error.strerror}); name another folder with --out") from error
     for one in studies:
         for name, maps in one.passes.items():
             maps.save(folder / name)

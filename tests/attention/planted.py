@@ -9,6 +9,14 @@ import numpy as np
 from pipelines.attention import AttentionMaps
 
 HANDOUT = ("1", "a", "2", "b", "3")
+SCORES = {
+    "same_class_sink_free": "shuffled_classes",
+    "two_back": "alternating",
+    "previous_token": "repeated",
+    "duplicate_token": "repeated",
+    "induction": "repeated",
+}
+"""Scores of the ensembles, and the sequences that each is measured on."""
 
 
 def maps_of(heads, tokens, ids=None, prefix_tokens=0, groups=None, **fields) -> AttentionMaps:

@@ -13,8 +13,7 @@ from pipelines.attention.figures import draw_head
 from pipelines.attention.study import Study, Subject, study
 from pipelines.attention.study_files import RECORD, write_explorer, write_studies
 from pipelines.errors import ConfigError
-from tests.attention.explorer.test_page import SCORES
-from tests.attention.planted import maps_of, planted_findings, random_rows
+from tests.attention.planted import SCORES, maps_of, planted_findings, random_rows
 
 LONG = "1 a 2 b 3 c 4 d " * 16
 

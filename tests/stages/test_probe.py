@@ -97,6 +97,18 @@ def test_a_file_in_the_folders_place_is_one_line(complaint: Complaint, free: lis
     assert out.read_text() == "mine"
 
 
+def test_a_folder_below_a_file_is_one_line(complaint: Complaint, free: list[str], out: Path):
+    out.write_text("mine")
+    assert "must be a folder, got a file" in complaint(
+        "probe_attention", [*free[:2], "--text", "1", "--out", f"{out}/x"]
+    )
+
+
+def test_a_folder_that_nobody_can_make_is_one_line(last_complaint: Complaint, free: list[str]):
+    """/proc takes no new folders, not even root's."""
+    assert "cannot be written" in last_complaint("probe_attention", [*free[:2], "--text", "1", "--out", "/proc/study"])
+
+
 def test_a_text_that_cannot_be_probed_leaves_the_folder_as_it_was(
     script: Callable, last_complaint: Complaint, free: list[str], out: Path
 ):

@@ -82,7 +82,7 @@ function drawHeader(view) {
   byId("tokens").replaceChildren(...view.tokens.map((token, place) => html("li", { class: place < view.prefix ? "prefix" : "", title: place < view.prefix ? "prefix" : "" }, html("b", {}, short(readable(token), 24)), html("small", {}, `id ${view.ids[place]}`))));
   const running = info.text_tokens || [], shown = running.slice(0, 16).map((token) => readable(token));
   byId("running").hidden = !running.length;
-  byId("running").textContent = `As running text: ${running.length} tokens (${shown.join(" · ")}${running.length > 16 ? " …" : ""}).${page.views.length > 1 ? "" : " This page shows one split only."}`;
+  byId("running").textContent = `As running text: ${running.length} ${running.length === 1 ? "token" : "tokens"} (${shown.join(" · ")}${running.length > 16 ? " …" : ""}).${page.views.length > 1 ? "" : " This page shows one split only."}`;
   const size = view.tokens.length, checks = view.phases.before.checks, heads = view.layers.length * view.heads.length;
   byId("answer").textContent = `A token sees itself and what came before it. So all ${(size * (size - 1)) / 2} weights above the diagonal must be 0, in every head, and in all ${heads} heads here they are: exactly.`;
   const told = [`largest weight on a later token ${checks.future_max}`, `rows sum to 1 within ${Number(checks.row_sum_error).toExponential(0)}${view.phases.before.sink ? ", the learned sink’s share, computed from its parameter, included" : ""}`];
