@@ -22,7 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--model", default="bundled", help="`bundled` or a folder (default: %(default)s)")
-    parser.add_argument("--workload", choices=["smoke", "short", "long"], default="short", help="(default: %(default)s)")
+    parser.add_argument(
+        "--workload", choices=["smoke", "short", "long"], default="short", help="(default: %(default)s)"
+    )
     parser.add_argument("--engines", default="pipelines,transformers_generate", help="names (default: %(default)s)")
     parser.add_argument("--vllm-python", type=Path, help="Python of an environment that has vLLM, for engine `vllm`")
     parser.add_argument("--rounds", type=int, default=3, help="of each engine, alternating (default: %(default)s)")

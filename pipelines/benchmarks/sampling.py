@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
-import multiprocessing
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.attention.figures import render
 from pipelines.benchmarks.engines import IN_PROCESS, NAMES, Completions, Engine, VllmEngine
+from pipelines.benchmarks.isolation import alone
 from pipelines.benchmarks.workloads import Workload, build_workload
 from pipelines.errors import ConfigError
 from pipelines.models import load_model
@@ -68,8 +68,7 @@ class Benchmark:
         unknown = [name for name in self.engines if name not in NAMES]
         if unknown:
             raise ConfigError(f"unknown engine {unknown[0]!r}; choose among {', '.join(NAMES)}")
-        with multiprocessing.get_context("spawn").Pool(1) as alone:
-            memory = alone.apply(_memory_of, (self.model, self.workload))
+        memory = alone(_memory_of, self.model, self.workload)
         model, tokenizer = load_model(self.model)
         workload = build_workload(self.workload, model, tokenizer)
         engines = {name: make(model) for name, make in IN_PROCESS.items() if name in self.engines}
