@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import time
@@ -15,6 +16,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from pipelines.benchmarks.workloads import Workload
 from pipelines.errors import ConfigError
 from pipelines.sampling.engine import sample
+from pipelines.sampling.fallback import bare_generation_config
 
 Completions = list[list[tuple[int, ...]]]
 """Per prompt, per completion, its token ids."""
@@ -48,7 +50,8 @@ def generate_engine(model: PreTrainedModel) -> Engine:
             padding = [[workload.pad_token] * (width - len(prompt)) for prompt in prompts]
             ids = torch.tensor([[*pad, *prompt] for pad, prompt in zip(padding, prompts, strict=True)])
             mask = torch.tensor([[0] * len(pad) + [1] * (width - len(pad)) for pad in padding])
-            output = model.generate(ids, attention_mask=mask, generation_config=_config(workload, workload.samples))
+            with bare_generation_config(model):
+                output = model.generate(ids, attention_mask=mask, generation_config=_config(workload, workload.samples))
             rows = [_until_end(row, workload) for row in output[:, width:].tolist()]
             completions += [rows[start : start + workload.samples] for start in range(0, len(rows), workload.samples)]
         return time.perf_counter() - started, completions
@@ -79,13 +82,16 @@ class VllmEngine:
     def __init__(self, python: Path, model_folder: Path) -> None:
         """Start it and wait until its model is loaded. Raises ConfigError when that Python has no vLLM."""
         worker = Path(__file__).with_name("vllm_worker.py")
-        self._process = subprocess.Popen(
-            [str(python), str(worker), str(model_folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                [str(python), str(worker), str(model_folder)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+        except OSError as error:
+            raise ConfigError(f"{python}: cannot be started ({error.strerror}); name a Python that has vLLM") from error
         self.version = str(self._answer(f"{python} cannot start vLLM; name a Python that has it")["version"])
 
     def __call__(self, workload: Workload, seed: int) -> tuple[float, Completions]:
@@ -97,8 +103,9 @@ class VllmEngine:
             "stop_token_ids": workload.end_tokens,
         }
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(asked) + "\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # a worker that is gone gives no answer either
+            self._process.stdin.write(json.dumps(asked) + "\n")
+            self._process.stdin.flush()
         answer = self._answer("vLLM stopped in the middle of a workload; run its worker by hand to see why")
         return float(answer["seconds"]), [[tuple(row) for row in rows] for rows in answer["completions"]]
 

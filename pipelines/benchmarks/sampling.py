@@ -68,6 +68,8 @@ class Benchmark:
         unknown = [name for name in self.engines if name not in NAMES]
         if unknown:
             raise ConfigError(f"unknown engine {unknown[0]!r}; choose among {', '.join(NAMES)}")
+        if self.rounds < 1:
+            raise ConfigError(f"--rounds must be at least 1, got {self.rounds}; raise it")
         memory = alone(_memory_of, self.model, self.workload)
         model, tokenizer = load_model(self.model)
         workload = build_workload(self.workload, model, tokenizer)

@@ -3,6 +3,6 @@
 from pipelines.models.adapters import attach_adapter
 from pipelines.models.chat import render_prompt
 from pipelines.models.loading import load_model, load_tokenizer, model_identity
-from pipelines.models.structure import attends_to_all
+from pipelines.models.structure import can_be_packed
 
-__all__ = ["attach_adapter", "attends_to_all", "load_model", "load_tokenizer", "model_identity", "render_prompt"]
+__all__ = ["attach_adapter", "can_be_packed", "load_model", "load_tokenizer", "model_identity", "render_prompt"]

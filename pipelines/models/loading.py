@@ -8,6 +8,7 @@ or download.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from pipelines.errors import ModelError
 from pipelines.models.bundled import bundled_folder
 from pipelines.rundir import file_sha256
 
+_READ_BESIDE_WEIGHTS = (".json", ".jinja", ".model", ".txt")
+"""Config, tokenizer, chat template."""
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -55,15 +58,24 @@ def _tokenizer(config: ModelConfig, source: str) -> PreTrainedTokenizerBase:
 
 
 def model_identity(config: ModelConfig) -> dict[str, Any]:
-    """What names the weights for good: id, revision, and for a folder the hash of its safetensors files."""
+    """What names the policy for good: id, revision, for a folder hashes of its weights and of the files beside them.
+
+    A Hub id without a revision names whatever its main branch holds.
+    """
     identity: dict[str, Any] = {"name": config.name, "revision": config.revision}
     folder = Path(_source(config))
     if folder.is_dir():
-        digest = hashlib.sha256()
-        for file in sorted(folder.glob("*.safetensors")):
-            digest.update(f"{file.name} {file_sha256(file)}\n".encode())
-        identity["sha256"] = digest.hexdigest()
+        identity["sha256"] = _hash(folder.glob("*.safetensors"))
+        beside = (file for suffix in _READ_BESIDE_WEIGHTS for file in folder.glob(f"*{suffix}"))
+        identity["configuration_sha256"] = _hash(beside)
     return identity
+
+
+def _hash(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(f"{file.name} {file_sha256(file)}\n".encode())
+    return digest.hexdigest()
 
 
 def _source(config: ModelConfig) -> str:

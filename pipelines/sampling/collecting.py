@@ -17,7 +17,7 @@ from typing import Any
 from accelerate import PartialState
 
 from pipelines.config import Config
-from pipelines.errors import DataError
+from pipelines.errors import DataError, RunError
 from pipelines.models import load_model, model_identity
 from pipelines.processes import process_group
 from pipelines.records import Completion, Task, dump_lines, load_lines
@@ -43,9 +43,15 @@ def sample_training_tasks(config: Config, run: RunDir) -> dict[str, Any]:
     if not trained:
         raise DataError(f"{run.tasks_file}: no task to train on; raise tasks.families.*.train or add tasks.files")
     state = process_group()
-    with journal.locked(run.journal) if state.is_main_process else contextlib.nullcontext():
-        repaired = journal.repair(run.journal) if state.is_main_process else 0
+    with contextlib.ExitStack() as held:
+        repaired = 0
+        if state.is_main_process:
+            held.enter_context(journal.locked(run.journal))
+            journal.refuse_others(run.journal)
+            repaired = journal.repair(run.journal)
         state.wait_for_everyone()
+        if not state.is_main_process:
+            held.enter_context(journal.locked(run.journal, state.process_index))
         identity = policy_identity(config)
         collection = Collection.load(config, identity, tasks, run.journal)
         earlier, tokens = len(collection.completions()), collection.tokens
@@ -55,11 +61,13 @@ def sample_training_tasks(config: Config, run: RunDir) -> dict[str, Any]:
         started = time.monotonic()
         if policy is not None:
             draw(policy, collection, share, run.journal, state)
-        seconds = time.monotonic() - started
         state.wait_for_everyone()
+        seconds = time.monotonic() - started
         if not state.is_main_process:
             return {}
         collection = Collection.load(config, identity, tasks, run.journal)
+        if collection.incomplete():
+            raise RunError(f"{run.journal}: not all that was drawn can be read; run the same command again")
         tokens = collection.tokens - tokens
         run.record(model=identity)
         write_text(run.completions_file, dump_lines(collection.completions()))
@@ -132,16 +140,24 @@ class Collection:
                 completion.text, task, completion.finish_reason, assert_formats=self.config.tasks.assert_formats
             )
             self.drawn[task.id].append((completion, verdict.passed))
+        self.drawn[task.id].sort(key=lambda row: row[0].index)
 
     def missing(self, task_id: str) -> range:
-        """Indices of the task's completions to draw next."""
-        return wanted_next([passed for _, passed in self.drawn[task_id]], self.config.sampling)
+        """Indices of the task's completions to draw next; first those that a damaged journal has lost."""
+        rows = self.drawn[task_id]
+        for place, (completion, _) in enumerate(rows):
+            if completion.index != place:
+                return range(place, completion.index)
+        return wanted_next([passed for _, passed in rows], self.config.sampling)
+
+    def incomplete(self) -> list[Task]:
+        """The tasks that want more."""
+        return [task for task in self.tasks if task.id in self.drawn and self.missing(task.id)]
 
     def share(self, state: PartialState) -> list[Task]:
         """This process's part of the tasks that want more. Every process must have loaded the same journal."""
-        incomplete = [task for task in self.tasks if task.id in self.drawn and self.missing(task.id)]
         # Tasks of one family share their worked examples: side by side they share that computation too.
-        incomplete.sort(key=lambda task: task.family)
+        incomplete = sorted(self.incomplete(), key=lambda task: task.family)
         return incomplete[state.process_index :: state.num_processes]
 
     def completions(self) -> list[Completion]:

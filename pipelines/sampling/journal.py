@@ -37,10 +37,13 @@ class Batch:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder; RunError when another process does. The lock goes with the process, however it ends."""
+def locked(folder: Path, process: int = 0) -> Iterator[None]:
+    """Hold the folder as one of the run's processes; RunError when another run has that place.
+
+    The lock goes with the process, however it ends.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(folder / f".lock-{process:05}")
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -51,6 +54,18 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def refuse_others(folder: Path) -> None:
+    """RunError when a process of another run, perhaps one that outlived its first, still holds a place of its own.
+
+    To be called by the first process, which holds its place, before the others take theirs.
+    """
+    for path in sorted(folder.glob(".lock-*")):
+        process = int(path.name.removeprefix(".lock-"))
+        if process:
+            with locked(folder, process):
+                pass
 
 
 def repair(folder: Path) -> int:

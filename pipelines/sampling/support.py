@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from transformers import PreTrainedModel
 
-from pipelines.models import attends_to_all
+from pipelines.models import can_be_packed
 from pipelines.sampling.packed_attention import PackedPass, Row, packed_attention
 from pipelines.sampling.pages import PagePool
 from pipelines.sampling.prefixes import Segment
@@ -22,8 +22,8 @@ _TOLERANCE_16_BIT = 0.05
 
 def unsupported_reason(model: PreTrainedModel) -> str | None:
     """Why `sample` would not give this model's own completions; None when it does."""
-    if not attends_to_all(model):
-        return "not every layer attends to all earlier tokens"
+    if not can_be_packed(model):
+        return "its config tells of attention or positions that do not pack"
     # Ids spread over the vocabulary, the same each time.
     vocabulary = model.get_input_embeddings().num_embeddings
     ids = [(7919 * place + 13) % vocabulary for place in range(12)]

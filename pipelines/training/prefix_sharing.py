@@ -25,7 +25,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from pipelines.models import attends_to_all
+from pipelines.models import can_be_packed
 
 _PER_TOKEN = ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1")
 _ROW_WIDTHS = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
@@ -70,7 +70,7 @@ class Layout:
 def supports_prefix_sharing(model: PreTrainedModel) -> bool:
     """Whether the model takes an explicit mask and positions: decoder-only, full attention, run by SDPA or eagerly."""
     implementation = model.config.get_text_config()._attn_implementation
-    return implementation in ("sdpa", "eager") and attends_to_all(model)
+    return implementation in ("sdpa", "eager") and can_be_packed(model)
 
 
 def share_prefixes(model: PreTrainedModel) -> None:

@@ -125,7 +125,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path: Path, bundl
         pipeline(folder), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     wait_until(lambda: "probe_before" in finished_stages(folder))
-    time.sleep(1)
+    time.sleep(3)  # past the start of the next stage's interpreter, which answers with a traceback of its own
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -6,66 +6,16 @@ from collections import Counter
 
 import pytest
 import torch
-from transformers import GenerationConfig
 
-from pipelines.config import ModelConfig
 from pipelines.errors import ConfigError
-from pipelines.models import load_model
 from pipelines.sampling.engine import Decoder, sample
 from pipelines.sampling.fast_linear import fast_linear
 from pipelines.sampling.packed_attention import packed_attention
 from pipelines.sampling.requests import (
-    Decoding,
     Request,
-    Sample,
     build_processors,
-    build_stopping,
-    is_greedy,
 )
-from pipelines.sampling.support import unsupported_reason
-from tests.attention.architectures import build
-
-SYSTEM = "You answer with JSON and nothing else. "
-PROMPTS = ["abc", SYSTEM + "abd and more", SYSTEM + "abc, a longer one than the others", "x", "abc", SYSTEM + "abc"]
-
-
-def decoding(tokenizer, *, batch_size: int = 64, max_new_tokens: int = 12, **generation) -> Decoding:
-    return Decoding(
-        max_new_tokens=max_new_tokens,
-        end_tokens=(tokenizer.eos_token_id,),
-        pad_token=tokenizer.pad_token_id,
-        batch_size=batch_size,
-        processors=build_processors(generation),
-        greedy=is_greedy(generation),
-        stopping=build_stopping(generation, tokenizer),
-    )
-
-
-def requests_for(tokenizer, seeds: int = 3) -> list[Request]:
-    return [
-        Request(prompt=tuple(tokenizer.encode(text)), seeds=tuple(range(100 * row, 100 * row + seeds)))
-        for row, text in enumerate(PROMPTS)
-    ]
-
-
-def draw_all(model, requests, settings) -> dict[int, list[Sample]]:
-    return dict(sample(model, requests, settings))
-
-
-def tokens_of(made: dict[int, list[Sample]]) -> dict[int, list[tuple[int, ...]]]:
-    return {index: [one.tokens for one in samples] for index, samples in sorted(made.items())}
-
-
-def generated(model, tokenizer, prompt: tuple[int, ...], max_new_tokens: int) -> list[int]:
-    config = GenerationConfig(
-        do_sample=False,
-        max_new_tokens=max_new_tokens,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    ids = torch.tensor([prompt])
-    output = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
-    return output[0, len(prompt) :].tolist()
+from tests.sampling.asking import PROMPTS, SYSTEM, decoding, draw_all, generated, requests_for, tokens_of
 
 
 @pytest.mark.parametrize(
@@ -235,60 +185,6 @@ def test_fast_linear_layers_compute_the_same(bundled):
             fast = layer(inputs)
     assert not torch.equal(fast, own)  # another order of summation: oneDNN did it
     assert (fast - exact).abs().max() < 4 * (own - exact).abs().max()
-
-
-@pytest.mark.parametrize("name", ["llama", "qwen3", "gpt2"])
-def test_full_attention_of_any_architecture_is_computed_here(name: str):
-    assert unsupported_reason(build(name)) is None
-
-
-def test_a_model_in_bfloat16_is_sampled_here_too(tiny_folder):
-    """As on a GPU; its log-probabilities are those of a teacher-forced pass, as far as 8 bits of mantissa go."""
-    model, tokenizer = load_model(ModelConfig(name=str(tiny_folder), dtype="bfloat16"))
-    assert unsupported_reason(model) is None
-    requests = requests_for(tokenizer)
-    for index, samples in draw_all(model, requests, decoding(tokenizer)).items():
-        for one in samples:
-            prompt = requests[index].prompt
-            with torch.inference_mode():
-                logprobs = model(torch.tensor([[*prompt, *one.tokens]])).logits[0].float().log_softmax(-1)
-            expected = [logprobs[len(prompt) - 1 + step, token].item() for step, token in enumerate(one.tokens)]
-            assert one.logprobs_nats == pytest.approx(expected, abs=0.1)
-
-
-@pytest.mark.parametrize("name", ["gemma2", "gemma3", "gpt_oss"])
-def test_other_attention_falls_back_to_generate_and_says_so(name: str, tiny):
-    model, (_, tokenizer) = build(name), tiny
-    requests = requests_for(tokenizer, seeds=2)
-    with pytest.warns(UserWarning, match="sampling with transformers' generate"):
-        made = draw_all(model, requests, decoding(tokenizer, do_sample=False))
-    for index, samples in made.items():
-        expected = generated(model, tokenizer, requests[index].prompt, 12)
-        assert [list(one.tokens) for one in samples] == [expected, expected]
-
-
-def test_attention_that_only_a_trial_gives_away_falls_back(tiny_folder):
-    """A model whose config says nothing unusual, but whose layer scales what it attends to."""
-    model, _ = load_model(str(tiny_folder))
-    layer = model.model.layers[0].self_attn
-    layer.forward = lambda *args, _own=layer.forward, **kwargs: (
-        _own(*args, **kwargs)[0] * (2 if model.config._attn_implementation == "sdpa" else 1),
-        None,
-    )
-    assert "computes something else" in unsupported_reason(model)
-
-
-def test_fallback_samples_have_the_models_log_probabilities(tiny):
-    model, (_, tokenizer) = build("gemma3"), tiny
-    requests = requests_for(tokenizer, seeds=2)[:2]
-    with pytest.warns(UserWarning, match="not every layer attends"):
-        made = draw_all(model, requests, decoding(tokenizer, max_new_tokens=6))
-    for index, one in ((index, one) for index, samples in made.items() for one in samples):
-        prompt = requests[index].prompt
-        with torch.inference_mode():
-            logprobs = model(torch.tensor([[*prompt, *one.tokens]])).logits[0].log_softmax(-1)
-        expected = [logprobs[len(prompt) - 1 + step, token].item() for step, token in enumerate(one.tokens)]
-        assert one.logprobs_nats == pytest.approx(expected, abs=1e-4)
 
 
 def test_an_unsupported_generation_setting_is_named():

@@ -87,3 +87,14 @@ def test_a_second_holder_of_the_folder_is_refused(tmp_path: Path):
         pass
     with journal.locked(tmp_path):
         pass
+
+
+def test_a_process_that_outlived_its_run_keeps_the_next_one_off(tmp_path: Path):
+    with (
+        journal.locked(tmp_path, 1),
+        journal.locked(tmp_path),
+        pytest.raises(RunError, match="is in use by another process"),
+    ):
+        journal.refuse_others(tmp_path)
+    with journal.locked(tmp_path):
+        journal.refuse_others(tmp_path)

@@ -137,6 +137,16 @@ def test_adaptive_spending_stops_where_there_is_enough_of_one_kind(do, arguments
     assert "completions 16, passed 0" in capsys.readouterr().out
 
 
+def test_a_line_deleted_from_an_adaptive_journal_is_drawn_again(do, arguments: list[str], tmp_path: Path):
+    setting = "sampling.adaptive={step: 2, enough: 1, give_up_after: 4}"
+    do([*arguments, "--set", setting], "build_tasks", "sample_completions")
+    before = found(tmp_path / "run")
+    file = tmp_path / "run" / "samples" / "journal" / "00000.jsonl"
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[1:]))
+    do([*arguments, "--set", setting], "sample_completions", "sample_completions")
+    assert found(tmp_path / "run") == before
+
+
 def launched(config_file: Path, run: Path, processes: int) -> list[Completion]:
     launcher = ["-m", "accelerate.commands.launch", "--config_file", "configs/accelerate/multi_cpu.yaml"]
     tools = [sys.executable, *launcher, "--num_processes", str(processes)]

@@ -1,0 +1,51 @@
+"""Prompts, settings and what transformers itself answers, for the tests of sampling."""
+
+from __future__ import annotations
+
+import torch
+from transformers import GenerationConfig
+
+from pipelines.sampling.engine import sample
+from pipelines.sampling.requests import Decoding, Request, Sample, build_processors, build_stopping, is_greedy
+
+SYSTEM = "You answer with JSON and nothing else. "
+PROMPTS = ["abc", SYSTEM + "abd and more", SYSTEM + "abc, a longer one than the others", "x", "abc", SYSTEM + "abc"]
+
+
+def decoding(tokenizer, *, batch_size: int = 64, max_new_tokens: int = 12, **generation) -> Decoding:
+    return Decoding(
+        max_new_tokens=max_new_tokens,
+        end_tokens=(tokenizer.eos_token_id,),
+        pad_token=tokenizer.pad_token_id,
+        batch_size=batch_size,
+        processors=build_processors(generation),
+        greedy=is_greedy(generation),
+        stopping=build_stopping(generation, tokenizer),
+    )
+
+
+def requests_for(tokenizer, seeds: int = 3) -> list[Request]:
+    return [
+        Request(prompt=tuple(tokenizer.encode(text)), seeds=tuple(range(100 * row, 100 * row + seeds)))
+        for row, text in enumerate(PROMPTS)
+    ]
+
+
+def draw_all(model, requests, settings) -> dict[int, list[Sample]]:
+    return dict(sample(model, requests, settings))
+
+
+def tokens_of(made: dict[int, list[Sample]]) -> dict[int, list[tuple[int, ...]]]:
+    return {index: [one.tokens for one in samples] for index, samples in sorted(made.items())}
+
+
+def generated(model, tokenizer, prompt: tuple[int, ...], max_new_tokens: int) -> list[int]:
+    config = GenerationConfig(
+        do_sample=False,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    ids = torch.tensor([prompt])
+    output = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
+    return output[0, len(prompt) :].tolist()
