@@ -49,3 +49,10 @@ def generated(model, tokenizer, prompt: tuple[int, ...], max_new_tokens: int) ->
     ids = torch.tensor([prompt])
     output = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
     return output[0, len(prompt) :].tolist()
+
+
+def teacher_forced(model, prompt: tuple[int, ...], tokens: tuple[int, ...]) -> list[float]:
+    """Each token's log-probability by the model's own forward pass over the whole sequence."""
+    with torch.inference_mode():
+        logprobs = model(torch.tensor([[*prompt, *tokens]])).logits[0].float().log_softmax(-1)
+    return [logprobs[len(prompt) - 1 + step, token].item() for step, token in enumerate(tokens)]

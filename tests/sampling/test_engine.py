@@ -15,7 +15,16 @@ from pipelines.sampling.requests import (
     Request,
     build_processors,
 )
-from tests.sampling.asking import PROMPTS, SYSTEM, decoding, draw_all, generated, requests_for, tokens_of
+from tests.sampling.asking import (
+    PROMPTS,
+    SYSTEM,
+    decoding,
+    draw_all,
+    generated,
+    requests_for,
+    teacher_forced,
+    tokens_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -56,10 +65,7 @@ def test_log_probabilities_equal_a_teacher_forced_pass(policy: str, request: pyt
     requests = requests_for(tokenizer)
     made = draw_all(model, requests, decoding(tokenizer, max_new_tokens=20, temperature=0.7, top_k=40))
     for index, one in ((index, one) for index, samples in made.items() for one in samples):
-        prompt = requests[index].prompt
-        with torch.inference_mode():
-            logprobs = model(torch.tensor([[*prompt, *one.tokens]])).logits[0].log_softmax(-1)
-        expected = [logprobs[len(prompt) - 1 + step, token].item() for step, token in enumerate(one.tokens)]
+        expected = teacher_forced(model, requests[index].prompt, one.tokens)
         assert one.logprobs_nats == pytest.approx(expected, abs=1e-4)
         assert one.logprob_nats == pytest.approx(sum(expected), abs=1e-3)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 
 import pytest
-import torch
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -23,7 +22,7 @@ from pipelines.sampling.requests import (
 )
 from pipelines.sampling.support import unsupported_reason
 from tests.attention.architectures import CONFIGS, build
-from tests.sampling.asking import decoding, draw_all, generated, requests_for
+from tests.sampling.asking import decoding, draw_all, generated, requests_for, teacher_forced
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen3", "gpt2"])
@@ -38,10 +37,7 @@ def test_a_model_in_bfloat16_is_sampled_here_too(tiny_folder):
     requests = requests_for(tokenizer)
     for index, samples in draw_all(model, requests, decoding(tokenizer)).items():
         for one in samples:
-            prompt = requests[index].prompt
-            with torch.inference_mode():
-                logprobs = model(torch.tensor([[*prompt, *one.tokens]])).logits[0].float().log_softmax(-1)
-            expected = [logprobs[len(prompt) - 1 + step, token].item() for step, token in enumerate(one.tokens)]
+            expected = teacher_forced(model, requests[index].prompt, one.tokens)
             assert one.logprobs_nats == pytest.approx(expected, abs=0.1)
 
 
@@ -122,8 +118,5 @@ def test_fallback_samples_have_the_models_log_probabilities(tiny):
     with pytest.warns(UserWarning, match="do not pack"):
         made = draw_all(model, requests, decoding(tokenizer, max_new_tokens=6))
     for index, one in ((index, one) for index, samples in made.items() for one in samples):
-        prompt = requests[index].prompt
-        with torch.inference_mode():
-            logprobs = model(torch.tensor([[*prompt, *one.tokens]])).logits[0].log_softmax(-1)
-        expected = [logprobs[len(prompt) - 1 + step, token].item() for step, token in enumerate(one.tokens)]
+        expected = teacher_forced(model, requests[index].prompt, one.tokens)
         assert one.logprobs_nats == pytest.approx(expected, abs=1e-4)
