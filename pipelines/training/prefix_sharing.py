@@ -1,16 +1,12 @@
-"""One forward pass per pair instead of two: the prompt once, the chosen and the rejected branching from it.
+"""Every distinct prefix of a batch once: prompts, and what completions have in common, are computed for all their rows.
 
-Takes the batch that TRL's collator makes (chosen rows, then rejected rows, each beginning with its pair's prompt) and
-leaves what TRL's trainer expects of the model: per-token values in that batch's own layout. In between, every pair is
-laid out as
-
-    prompt without its last token | last prompt token, chosen … | last prompt token, rejected …
-
-with positions that restart at the branch and a mask that lets each branch see the prompt and itself. Several pairs
-share a row where that saves padding, and the head sees only the positions that predict a completion token. Each branch
-has its own copy of the last prompt token because that position predicts two different tokens. Losses, metrics and the
-head stay TRL's. The idea is that of prefix sharing in paired preference optimisation (Wang & Hegde 2024, arXiv
-2410.20305).
+Takes the batch that TRL's collator makes and leaves what TRL's trainer expects of the model: per-token values in that
+batch's own layout. In between, the rows become prefix trees, each laid out depth first in one packed row: a token's
+position is its depth, and it sees itself and its ancestors. So a pair's prompt is computed once for the chosen and the
+rejected, worked examples once for all requests that follow them, a chat template's opening once for the batch; and the
+head sees only positions that predict a completion token, each with a given label once. Losses, metrics and the head
+stay TRL's. The idea is that of prefix sharing in paired preference optimisation (Wang & Hegde 2024, arXiv 2410.20305),
+carried from pairs to whole batches.
 """
 
 from __future__ import annotations
@@ -28,43 +24,28 @@ from transformers import PreTrainedModel
 from pipelines.models import can_be_packed
 
 _PER_TOKEN = ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1")
-_ROW_WIDTHS = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
-"""Row widths that are tried, in units of the longest pair."""
+_ROW_WIDTHS = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+"""Row widths that are tried, in units of the longest sequence."""
 _ATTENTION_SHARE = 1 / 3000
 """Cost of letting a token look at one more, in units of its way through the layers' matrices: for the bundled model
 4 × 30 layers × 576 / (2 × 106 M parameters outside the embedding)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Pair:
-    """Where one pair's tokens are in TRL's batch."""
-
-    chosen_row: int
-    rejected_row: int
-    prompt: int
-    """Tokens of the prompt, at the start of both rows."""
-    chosen: int
-    """Tokens of the chosen completion, after the prompt."""
-    rejected: int
-
-    @property
-    def length(self) -> int:
-        """Tokens of the pair when laid out: the prompt, then each branch without its own last token."""
-        return self.prompt - 1 + self.chosen + self.rejected
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class Layout:
-    """A batch of pairs laid out in rows."""
+    """A batch laid out as prefix trees."""
 
     input_ids: Int[Tensor, "row token"]
     position_ids: Int[Tensor, "row token"]
     mask: Bool[Tensor, "row 1 query key"]
     gather: Int[Tensor, " predicted"]
     """Flat indices into (row, token) of the positions that predict a completion token."""
-    scatter: Int[Tensor, " predicted"]
-    """Where each of their values goes in TRL's flattened (row, token − 1) layout."""
     labels: Int[Tensor, " predicted"]
+    """What each of them predicts; a position that predicts two different tokens is there twice."""
+    source: Int[Tensor, " completion_token"]
+    """Which of the predicted values each completion token of the batch takes."""
+    scatter: Int[Tensor, " completion_token"]
+    """Where it goes in TRL's flattened layout of (row, token − 1)."""
 
 
 def supports_prefix_sharing(model: PreTrainedModel) -> bool:
@@ -76,129 +57,146 @@ def supports_prefix_sharing(model: PreTrainedModel) -> bool:
 def share_prefixes(model: PreTrainedModel) -> None:
     """Make `model(..., labels=…, fused_lm_head=True)` share prefixes; every other call is as it was.
 
-    To be called after TRL has given the model its fused head. A batch whose rows do not pair up goes the old way.
+    To be called after TRL has given the model its fused head. A batch that is not padded on the right goes the old way.
     """
     fused_forward = model.forward
 
     def forward(
         self: PreTrainedModel, *args: Any, fused_lm_head: bool = False, labels: Tensor | None = None, **kwargs: Any
     ) -> Any:
-        pairs = None
-        if fused_lm_head and labels is not None and not args:
-            pairs = find_pairs(kwargs["input_ids"], kwargs["attention_mask"], labels)
-        if pairs is None:
-            if labels is not None:
-                kwargs["labels"] = labels
-            return fused_forward(*args, fused_lm_head=fused_lm_head, **kwargs)
-        return _shared_forward(self, fused_forward, pairs, kwargs)
+        if fused_lm_head and labels is not None and not args and _is_right_padded(kwargs["attention_mask"]):
+            return _shared_forward(self, fused_forward, labels, kwargs)
+        if labels is not None:
+            kwargs["labels"] = labels
+        return fused_forward(*args, fused_lm_head=fused_lm_head, **kwargs)
 
     model.forward = types.MethodType(forward, model)
 
 
-def find_pairs(
-    input_ids: Int[Tensor, "row token"], attention_mask: Int[Tensor, "row token"], labels: Int[Tensor, "row token"]
-) -> list[Pair] | None:
-    """The pairs of a batch whose first half is chosen and second half rejected; None when any two do not fit."""
-    rows = input_ids.shape[0]
-    if rows % 2 or rows == 0 or attention_mask.dim() != 2:
-        return None
-    lengths = attention_mask.sum(-1).tolist()
-    completions = (labels != -100).sum(-1).tolist()
-    pairs = []
-    for chosen in range(rows // 2):
-        rejected = chosen + rows // 2
-        prompt = lengths[chosen] - completions[chosen]
-        alike = prompt >= 1 and prompt == lengths[rejected] - completions[rejected]
-        if not alike or not torch.equal(input_ids[chosen, :prompt], input_ids[rejected, :prompt]):
-            return None
-        pairs.append(Pair(chosen, rejected, prompt, completions[chosen], completions[rejected]))
-    return pairs
+def _is_right_padded(attention_mask: Tensor) -> bool:
+    return attention_mask.dim() == 2 and bool((attention_mask[:, :-1] >= attention_mask[:, 1:]).all())
 
 
-def pack(lengths: Sequence[int]) -> tuple[list[list[int]], int]:
-    """(which pairs share a row, the rows' width): first fit, longest first, at the width that costs least."""
-    longest = max(lengths)
+def pack(lengths: Sequence[int], shared: Sequence[int]) -> tuple[list[list[int]], int]:
+    """(runs of sequences that share a row, the rows' width), at the width that costs least.
+
+    `shared` is how many tokens each sequence, of those in lexicographic order, has in common with the one before it.
+    """
     best: tuple[float, list[list[int]], int] | None = None
     for factor in _ROW_WIDTHS:
-        rows = _first_fit(lengths, int(longest * factor))
-        width = max(sum(lengths[pair] for pair in row) for row in rows)
-        cost = len(rows) * width * (1 + width * _ATTENTION_SHARE)
+        runs, width = _fill(lengths, shared, int(max(lengths) * factor))
+        cost = len(runs) * width * (1 + width * _ATTENTION_SHARE)
         if best is None or cost < best[0]:
-            best = (cost, rows, width)
+            best = (cost, runs, width)
     assert best is not None
     return best[1], best[2]
 
 
-def _first_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    rows: list[list[int]] = []
-    free: list[int] = []
-    for pair in sorted(range(len(lengths)), key=lambda pair: -lengths[pair]):
-        row = next((index for index, room in enumerate(free) if room >= lengths[pair]), None)
-        if row is None:
-            rows.append([])
-            free.append(capacity)
-            row = len(rows) - 1
-        rows[row].append(pair)
-        free[row] -= lengths[pair]
-    return rows
+def _fill(lengths: Sequence[int], shared: Sequence[int], capacity: int) -> tuple[list[list[int]], int]:
+    """Runs whose trees have at most `capacity` tokens, one after the other, and the largest tree's tokens."""
+    runs: list[list[int]] = []
+    sizes: list[int] = []
+    for index, (length, common) in enumerate(zip(lengths, shared, strict=True)):
+        if runs and sizes[-1] + length - common <= capacity:
+            runs[-1].append(index)
+            sizes[-1] += length - common
+        else:
+            runs.append([index])
+            sizes.append(length)
+    return runs, max(sizes)
 
 
-def lay_out(input_ids: Int[Tensor, "row token"], pairs: Sequence[Pair]) -> Layout:
-    """The pairs' tokens in as few and as full rows as pays, with all that is needed to find the way back."""
-    rows, width = pack([pair.length for pair in pairs])
-    source = torch.zeros((len(rows), width), dtype=torch.long)
-    position = torch.zeros((len(rows), width), dtype=torch.long)
-    segment = torch.zeros((len(rows), width), dtype=torch.long)  # 0 is padding; 3k+1 prompt, 3k+2 chosen, 3k+3 rejected
-    gather: list[Tensor] = []
-    scatter: list[Tensor] = []
-    label: list[Tensor] = []
-    tokens = input_ids.shape[1]
-    for row, members in enumerate(rows):
-        start = 0
-        for index in members:
-            pair = pairs[index]
-            shared = pair.prompt - 1
-            parts = [(pair.chosen_row, 0, shared), (pair.chosen_row, shared, pair.chosen)]
-            parts.append((pair.rejected_row, shared, pair.rejected))
-            for kind, (batch_row, first, count) in enumerate(parts, start=1):
-                span = torch.arange(first, first + count)
-                here = slice(start, start + count)
-                source[row, here] = batch_row * tokens + span
-                position[row, here] = span
-                segment[row, here] = 3 * index + kind
-                if kind > 1:
-                    gather.append(row * width + torch.arange(start, start + count))
-                    scatter.append(batch_row * (tokens - 1) + span)
-                    label.append(batch_row * tokens + span + 1)
-                start += count
+def lay_out(input_ids: Int[Tensor, "row token"], labels: Int[Tensor, "row token"]) -> Layout | None:
+    """The batch as prefix trees, with all that is needed to find the way back; None when it has no label at all.
+
+    Rows are padded on the right. What comes after a row's last label is left out.
+    """
+    ids, wanted = input_ids.tolist(), labels[:, 1:].tolist()
+    predicted = [[place for place, label in enumerate(row) if label != -100] for row in wanted]
+    order = sorted((row for row, places in enumerate(predicted) if places), key=lambda row: ids[row])
+    if not order:
+        return None
+    lengths = [predicted[row][-1] + 1 for row in order]
+    sequences = [ids[row][:length] for row, length in zip(order, lengths, strict=True)]
+    shared = [0, *map(_common_prefix, sequences, sequences[1:])]
+    runs, width = pack(lengths, shared)
+    trees = [_Tree([], [], []) for _ in runs]
+    found: dict[tuple[int, int], int] = {}
+    source: list[int] = []
+    scatter: list[int] = []
+    for place, (tree, run) in enumerate(zip(trees, runs, strict=True)):
+        for index in run:
+            row = order[index]
+            path = tree.add(sequences[index], shared[index] if index != run[0] else 0)
+            for token in predicted[row]:
+                key = (place * width + path[token], wanted[row][token])
+                source.append(found.setdefault(key, len(found)))
+                scatter.append(row * len(wanted[row]) + token)
     device = input_ids.device
-    flat = input_ids.reshape(-1)
+    end = torch.tensor([tree.ends(width) for tree in trees], device=device)
+    gather, distinct = zip(*found, strict=True)
     return Layout(
-        input_ids=flat[source.to(device)],
-        position_ids=position.to(device),
-        mask=_mask(segment.to(device)),
-        gather=torch.cat(gather).to(device),
-        scatter=torch.cat(scatter).to(device),
-        labels=flat[torch.cat(label).to(device)],
+        input_ids=torch.tensor([_padded(tree.tokens, width) for tree in trees], device=device),
+        position_ids=torch.tensor([_padded(tree.depths, width) for tree in trees], device=device),
+        mask=_mask(end),
+        gather=torch.tensor(gather, device=device),
+        labels=torch.tensor(distinct, device=device),
+        source=torch.tensor(source, device=device),
+        scatter=torch.tensor(scatter, device=device),
     )
 
 
-def _mask(segment: Int[Tensor, "row token"]) -> Bool[Tensor, "row 1 token token"]:
-    """A token sees what came before it of its own segment, and of its pair's prompt; padding sees itself."""
-    query, key = segment[:, :, None], segment[:, None, :]
-    prompt_of_query = query - (query - 1) % 3
-    order = torch.arange(segment.shape[1], device=segment.device)
-    before = order[:, None] >= order[None, :]
-    visible = before & (query > 0) & ((key == query) | (key == prompt_of_query))
-    return (visible | (order[:, None] == order[None, :]))[:, None]
+@dataclasses.dataclass(slots=True)
+class _Tree:
+    """A prefix tree depth first, while sequences are added to it in lexicographic order."""
+
+    tokens: list[int]
+    depths: list[int]
+    path: list[int]
+    """Places of the last sequence's tokens."""
+    closed: dict[int, int] = dataclasses.field(default_factory=dict)
+    """Place of a token → the first place behind its subtree, for those that no later sequence goes through."""
+
+    def add(self, sequence: Sequence[int], common: int) -> list[int]:
+        """Add a sequence that shares `common` tokens with the one before; returns the places of its tokens."""
+        count = len(self.tokens)
+        self.closed.update(dict.fromkeys(self.path[common:], count))
+        self.tokens += sequence[common:]
+        self.depths += range(common, len(sequence))
+        self.path = [*self.path[:common], *range(count, len(self.tokens))]
+        return self.path
+
+    def ends(self, width: int) -> list[int]:
+        """For each place of the row the first behind its subtree; padding is alone with itself."""
+        count = len(self.tokens)
+        return [self.closed.get(place, count) for place in range(count)] + list(range(count + 1, width + 1))
+
+
+def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    for place, (mine, theirs) in enumerate(zip(one, other, strict=False)):
+        if mine != theirs:
+            return place
+    return min(len(one), len(other))
+
+
+def _padded(values: list[int], width: int) -> list[int]:
+    return values + [0] * (width - len(values))
+
+
+def _mask(end: Int[Tensor, "row token"]) -> Bool[Tensor, "row 1 token token"]:
+    """A token sees those before it whose subtree it is in: depth first, a subtree is an unbroken run."""
+    place = torch.arange(end.shape[1], device=end.device)
+    return ((place[None, :] <= place[:, None]) & (place[None, :, None] < end[:, None, :]))[:, None]
 
 
 def _shared_forward(
-    model: PreTrainedModel, fused_forward: Callable[..., Any], pairs: Sequence[Pair], kwargs: dict[str, Any]
+    model: PreTrainedModel, fused_forward: Callable[..., Any], labels: Tensor, kwargs: dict[str, Any]
 ) -> Any:
     """Run the laid-out batch through TRL's fused forward and put its values where the plain batch has them."""
     rows, tokens = kwargs["input_ids"].shape
-    layout = lay_out(kwargs["input_ids"], pairs)
+    layout = lay_out(kwargs["input_ids"], labels)
+    if layout is None:
+        return fused_forward(fused_lm_head=True, labels=labels, **kwargs)
     mask: Tensor = layout.mask
     if model.config.get_text_config()._attn_implementation == "eager":
         mask = torch.zeros_like(mask, dtype=model.dtype).masked_fill(~mask, torch.finfo(model.dtype).min)
@@ -224,6 +222,6 @@ def _shared_forward(
     for name in (*_PER_TOKEN, "label_mask"):
         value = getattr(output, name)
         if value is not None:
-            plain = value.new_zeros(rows * (tokens - 1)).scatter(0, layout.scatter, value[0])
+            plain = value.new_zeros(rows * (tokens - 1)).scatter(0, layout.scatter, value[0][layout.source])
             setattr(output, name, plain.view(rows, tokens - 1))
     return output

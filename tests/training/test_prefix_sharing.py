@@ -14,7 +14,7 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.utils import add_fused_lm_head
 
 from pipelines.models import load_model
-from pipelines.training.prefix_sharing import find_pairs, lay_out, pack, share_prefixes, supports_prefix_sharing
+from pipelines.training.prefix_sharing import lay_out, pack, share_prefixes, supports_prefix_sharing
 from pipelines.training.trainer import PrefixSharingDPOTrainer
 
 FIELDS = ("log_probs", "entropy", "mean_logits", "is_top1")
@@ -46,11 +46,35 @@ def fused(model, batch: dict[str, torch.Tensor]):
     )
 
 
-@given(st.lists(st.integers(min_value=1, max_value=300), min_size=1, max_size=40))
-def test_every_pair_has_one_place_in_a_row_that_fits(lengths: list[int]):
-    rows, width = pack(lengths)
-    assert sorted(pair for row in rows for pair in row) == list(range(len(lengths)))
-    assert all(sum(lengths[pair] for pair in row) <= width for row in rows)
+@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=12), min_size=1, max_size=20))
+def test_a_layout_holds_every_sequence_on_a_path_of_its_own_ancestors(rows: list[list[int]]):
+    width = 1 + max(map(len, rows))
+    ids = torch.tensor([[*row, 9, *[0] * (width - len(row) - 1)] for row in rows])
+    labels = torch.full_like(ids, -100)
+    for row, tokens in enumerate(rows):
+        labels[row, len(tokens)] = 9
+    layout = lay_out(ids, labels)
+    for place, row in zip(layout.scatter // (width - 1), rows_of(layout), strict=True):
+        assert row == rows[place]
+
+
+def rows_of(layout) -> list[list[int]]:
+    """For each predicted value: the tokens that its position sees, in order."""
+    flat_mask = layout.mask[:, 0].flatten(0, 1)[layout.gather]
+    tree = layout.gather // layout.mask.shape[-1]
+    seen = [layout.input_ids[row][mask].tolist() for row, mask in zip(tree, flat_mask, strict=True)]
+    depths = [layout.position_ids[row][mask].tolist() for row, mask in zip(tree, flat_mask, strict=True)]
+    assert all(depth == list(range(len(depth))) for depth in depths)
+    return [seen[index] for index in layout.source.tolist()]
+
+
+@given(st.lists(st.tuples(st.integers(1, 300), st.integers(0, 300)), min_size=1, max_size=40))
+def test_every_sequence_is_in_one_row_that_holds_its_tree(sizes: list[tuple[int, int]]):
+    lengths = [length for length, _ in sizes]
+    shared = [0, *(min(common, length, before) for (length, common), before in zip(sizes[1:], lengths, strict=False))]
+    runs, width = pack(lengths, shared)
+    assert [index for run in runs for index in run] == list(range(len(lengths)))
+    assert all(sum(lengths[i] - (shared[i] if i != run[0] else 0) for i in run) <= width for run in runs)
 
 
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])
@@ -90,18 +114,25 @@ def test_one_branch_does_not_see_the_other(tiny_folder: Path):
     assert not torch.equal(before[:3], after[:3])
 
 
-def test_a_layout_is_shorter_than_the_plain_batch(tiny):
-    _, tokenizer = tiny
-    batch = batch_of(tokenizer, pairs=8)
-    pairs = find_pairs(batch["input_ids"], batch["attention_mask"], labels_of(batch))
-    assert lay_out(batch["input_ids"], pairs).input_ids.numel() < batch["input_ids"].numel()
+def test_what_rows_have_in_common_is_laid_out_once():
+    # two pairs of one prompt (1 2 3); the second rejected begins like its chosen
+    ids = torch.tensor([[1, 2, 3, 4, 5], [1, 2, 3, 6, 7], [1, 2, 3, 8, 9], [1, 2, 3, 6, 5]])
+    labels = ids.masked_fill(torch.arange(5) < 3, -100)
+    layout = lay_out(ids, labels)
+    assert layout.input_ids.tolist() == [[1, 2, 3, 4, 6, 8]]
+    assert layout.position_ids.tolist() == [[0, 1, 2, 3, 3, 3]]
+    # 3 → 4, 6, 8; 4 → 5; 6 → 7 and 5; 8 → 9
+    assert len(layout.labels) == 7
+    assert layout.mask[0, 0, 4].tolist() == [True, True, True, False, True, False]
 
 
-def test_rows_that_share_no_prompt_are_not_pairs(tiny):
-    _, tokenizer = tiny
-    batch = batch_of(tokenizer)
-    batch["input_ids"][0, 0] += 1
-    assert find_pairs(batch["input_ids"], batch["attention_mask"], labels_of(batch)) is None
+def test_a_batch_padded_on_the_left_goes_the_plain_way(tiny_folder: Path):
+    model, tokenizer = load_model(str(tiny_folder))
+    add_fused_lm_head(model, outputs=FIELDS)
+    batch = {name: value.flip(-1) for name, value in batch_of(tokenizer, pairs=2).items()}
+    plain = fused(model, batch).log_probs
+    share_prefixes(model)
+    assert torch.equal(fused(model, batch).log_probs, plain)
 
 
 def test_sliding_windows_are_left_to_trl():
