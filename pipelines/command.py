@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from pipelines.config import Config, load_config
 from pipelines.errors import PipelineError
 from pipelines.rundir import RunDir
-from pipelines.stages import Stage
+from pipelines.stages import ROUND, Stage
 
 Work = Callable[[Config, RunDir], dict[str, Any]]
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -47,6 +47,12 @@ def build_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def add_round(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """`--round`, for the stages that each round has."""
+    parser.add_argument("--round", type=int, help="of a run of several rounds, which (default: the last)")
+    return parser
+
+
 def open_run(arguments: argparse.Namespace) -> tuple[Config, RunDir]:
     """The config and the run folder that the arguments name."""
     config = load_config(arguments.config, arguments.overrides)
@@ -59,16 +65,20 @@ def run_stage(stage: Stage, work: Work, arguments: argparse.Namespace) -> int:
 
     def body() -> int:
         config, run = open_run(arguments)
+        done = stage
+        if stage in ROUND:
+            number, rounds = arguments.round or config.rounds, config.rounds
+            config, run, done = config.in_round(number), run.in_round(number, rounds), stage.in_round(number, rounds)
         started = time.monotonic()
         facts = work(config, run)
         if is_main_process():
             seconds = round(time.monotonic() - started, 1)
             run.record(seed=config.seed)
             run.record_stage(
-                stage.name, {"seconds": seconds, "peak_rss_mb": _peak_rss_mb(), **facts}, stage.inputs, stage.outputs
+                done.name, {"seconds": seconds, "peak_rss_mb": _peak_rss_mb(), **facts}, done.inputs, done.outputs
             )
-            written = ", ".join(str(run.root / name) for name in stage.outputs)
-            print(f"{stage.name}: {_shown(facts)} → {written} ({seconds} s)")
+            written = ", ".join(str(run.root / name) for name in done.outputs)
+            print(f"{done.name}: {_shown(facts)} → {written} ({seconds} s)")
         return 0
 
     return guarded(body)
@@ -124,4 +134,5 @@ def _shown(facts: dict[str, Any]) -> str:
 
 def main_of(stage: Stage, work: Work, description: str, argv: Sequence[str] | None) -> int:
     """`main` of a script that takes no argument of its own."""
-    return run_stage(stage, work, build_parser(description).parse_args(argv))
+    parser = build_parser(description)
+    return run_stage(stage, work, (add_round(parser) if stage in ROUND else parser).parse_args(argv))

@@ -194,6 +194,10 @@ class Config:
     """One experiment."""
 
     seed: int = 0
+    rounds: int = 1
+    """Times that sampling, judging, pairing and training are repeated, each from the adapter of the one before."""
+    later_rounds: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Keys of `sampling`, `preferences` and `training` that are different from the second round on."""
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     attention: AttentionConfig = dataclasses.field(default_factory=AttentionConfig)
     tasks: TasksConfig = dataclasses.field(default_factory=TasksConfig)
@@ -205,9 +209,35 @@ class Config:
 
     def __post_init__(self) -> None:
         _require(0 <= self.seed < 2**32, "seed", "in [0, 4294967296)", self.seed, "choose another")
+        _require(self.rounds >= 1, "rounds", "at least 1", self.rounds, "raise it")
+        if self.later_rounds or self.rounds > 1:
+            later = self.in_round(max(2, self.rounds))
+            server = later.sampling.server
+            _require(server is None, "sampling.server", "null in later rounds", server, "it lacks the trained weights")
         for name in ("server", "adaptive"):  # rates before and after are of the same model, over the same number
             value = getattr(self.evaluation, name)
             _require(value is None, f"evaluation.{name}", "left out", value, "it belongs to `sampling`")
+
+    def in_round(self, number: int) -> Config:
+        """The config of one round, from 1: `later_rounds` put over the sections from the second on."""
+        _require(1 <= number <= max(2, self.rounds), "--round", f"1 to {self.rounds}", number, "name one of them")
+        if number == 1:
+            return self
+        for section in self.later_rounds:
+            known = ("sampling", "preferences", "training")
+            _require(section in known, "later_rounds", f"of the sections {', '.join(known)}", section, "move it there")
+        tree = config_to_dict(self)
+        _merge(tree, self.later_rounds)
+        return config_from_dict({**tree, "rounds": 1, "later_rounds": {}})
+
+
+def _merge(tree: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Put changes over a tree, key by key where both have mappings."""
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(tree.get(key), dict):
+            _merge(tree[key], value)
+        else:
+            tree[key] = value
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:

@@ -16,7 +16,7 @@ from pathlib import Path
 from pipelines.config import Config
 from pipelines.errors import ConfigError
 from pipelines.rundir import RunDir
-from pipelines.stages import PLAN, TRAIN, Stage
+from pipelines.stages import TRAIN, Stage, plan
 from pipelines.yaml_files import read_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,8 +28,9 @@ def run_plan(config: Config, run: RunDir) -> int:
     started = time.monotonic()
     if not run.is_done(TRAIN.name, TRAIN.inputs, TRAIN.outputs):
         _check_settings(config, run)
-    for number, stage in enumerate(PLAN, start=1):
-        label = f"[{number}/{len(PLAN)}] {stage.title}"
+    stages = plan(config.rounds)
+    for number, stage in enumerate(stages, start=1):
+        label = f"[{number}/{len(stages)}] {stage.title}"
         if not stage.repeated and run.is_done(stage.name, stage.inputs, stage.outputs):
             print(f"{label}: done before, intact", flush=True)
             continue
@@ -51,11 +52,13 @@ def _check_settings(config: Config, run: RunDir) -> None:
     from pipelines.training.arguments import dpo_arguments, lora_arguments  # noqa: PLC0415
 
     build_scoring(config)
-    build_processors(config.sampling.generation)
     build_processors(config.evaluation.generation)
     launcher_config(config)
-    dpo_arguments(config.training, config.model, run.training, config.seed)
-    lora_arguments(config.training)
+    for number in range(1, config.rounds + 1):
+        settings = config.in_round(number)
+        build_processors(settings.sampling.generation)
+        dpo_arguments(settings.training, config.model, run.training, config.seed)
+        lora_arguments(settings.training)
 
 
 def _start(stage: Stage, config: Config, run: RunDir) -> int:

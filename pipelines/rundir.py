@@ -97,6 +97,10 @@ class RunDir:
     """One run's folder. Make it with `RunDir.open`, or `RunDir(path)` to read one that is there."""
 
     root: Path
+    round: int = 1
+    """Which round of sampling, judging, pairing and training is meant, from 1."""
+    is_last_round: bool = True
+    """The last round's artefacts are the run's own; those of earlier rounds are under `rounds/`."""
 
     @classmethod
     def open(cls, root: Path, config: Config) -> RunDir:
@@ -135,6 +139,20 @@ class RunDir:
         """Versions, model, seeds, and for each stage its timing and hashes."""
         return self.root / "manifest.json"
 
+    def in_round(self, number: int, rounds: int) -> RunDir:
+        """The same run with the artefacts of one round of so many."""
+        return dataclasses.replace(self, round=number, is_last_round=number == rounds)
+
+    @property
+    def folder(self) -> Path:
+        """Where the round's own artefacts are."""
+        return self.root if self.is_last_round else self.root / "rounds" / str(self.round)
+
+    @property
+    def initial_adapter(self) -> Path | None:
+        """What the round before left, to sample from and to train on; None in the first round."""
+        return None if self.round == 1 else self.root / "rounds" / str(self.round - 1) / "adapter"
+
     @property
     def attention(self) -> Path:
         """Attention maps: `before.*`, and `after.*` once there is an adapter."""
@@ -153,22 +171,22 @@ class RunDir:
     @property
     def journal(self) -> Path:
         """Training completions as they were drawn, a file per process, with the settings of each batch."""
-        return self.root / "samples" / "journal"
+        return self.folder / "samples" / "journal"
 
     @property
     def completions_file(self) -> Path:
         """Every training completion, as JSON lines."""
-        return self.root / "samples" / "completions.jsonl"
+        return self.folder / "samples" / "completions.jsonl"
 
     @property
     def verdicts_file(self) -> Path:
         """One verdict per line of `completions_file`, in its order."""
-        return self.root / "samples" / "verdicts.jsonl"
+        return self.folder / "samples" / "verdicts.jsonl"
 
     @property
     def dataset(self) -> Path:
         """The Hugging Face dataset: configs `samples`, `pairs` and `kto`, and its card."""
-        return self.root / "dataset"
+        return self.folder / "dataset"
 
     @property
     def labels(self) -> Path:
@@ -178,12 +196,12 @@ class RunDir:
     @property
     def adapter(self) -> Path:
         """The trained adapter (or the whole model when all weights are trained)."""
-        return self.root / "adapter"
+        return self.folder / "adapter"
 
     @property
     def training(self) -> Path:
         """The trainer's log and checkpoints."""
-        return self.root / "training"
+        return self.folder / "training"
 
     @property
     def evaluation(self) -> Path:

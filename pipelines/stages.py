@@ -27,12 +27,29 @@ class Stage:
     repeated: bool = False
     """Whether it runs even when it is done: it reads files outside the run folder, and is quick."""
 
+    def in_round(self, number: int, rounds: int) -> Stage:
+        """The stage as it is in one round of so many: the last has the run's own folder, others one of theirs."""
+        if rounds == 1:
+            return self
+        own = "" if number == rounds else f"rounds/{number}/"
+        initial = (f"rounds/{number - 1}/adapter",) if number > 1 and self in _FROM_THE_POLICY else ()
+        return dataclasses.replace(
+            self,
+            name=self.name if number == rounds else f"{self.name}_{number}",
+            title=f"{self.title}, round {number} of {rounds}",
+            inputs=(*(name if name == _TASKS_FILE else own + name for name in self.inputs), *initial),
+            outputs=tuple(own + name for name in self.outputs),
+            arguments=(*self.arguments, "--round", str(number)),
+        )
 
+
+
+_TASKS_FILE = "samples/tasks.jsonl"
 TASKS = Stage(
     name="tasks",
     script="build_tasks.py",
     title="draw the tasks and split them by key",
-    outputs=("samples/tasks.jsonl", "samples/handout.yaml"),
+    outputs=(_TASKS_FILE, "samples/handout.yaml"),
     repeated=True,
 )
 PROBE = {
@@ -54,21 +71,21 @@ SAMPLE = Stage(
     name="sample",
     script="sample_completions.py",
     title="draw completions from the policy",
-    inputs=("samples/tasks.jsonl",),
+    inputs=(_TASKS_FILE,),
     outputs=("samples/completions.jsonl",),
 )
 JUDGE = Stage(
     name="judge",
     script="judge_completions.py",
     title="let the validator judge them",
-    inputs=("samples/tasks.jsonl", "samples/completions.jsonl"),
+    inputs=(_TASKS_FILE, "samples/completions.jsonl"),
     outputs=("samples/verdicts.jsonl",),
 )
 PAIR = Stage(
     name="pair",
     script="build_preferences.py",
     title="make preference pairs of the verdicts",
-    inputs=("samples/tasks.jsonl", "samples/completions.jsonl", "samples/verdicts.jsonl"),
+    inputs=(_TASKS_FILE, "samples/completions.jsonl", "samples/verdicts.jsonl"),
     outputs=("dataset",),
 )
 TRAIN = Stage(
@@ -84,7 +101,7 @@ EVALUATE = {
         name=f"evaluate_{phase}",
         script="evaluate_policy.py",
         title=f"held-out tasks, {phase} training",
-        inputs=("samples/tasks.jsonl", "adapter") if phase == "after" else ("samples/tasks.jsonl",),
+        inputs=(_TASKS_FILE, "adapter") if phase == "after" else (_TASKS_FILE,),
         outputs=(f"evaluation/{phase}.jsonl", *(("metrics.json",) if phase == "after" else ())),
         arguments=("--phase", phase),
     )
@@ -106,15 +123,22 @@ REPORT = Stage(
     repeated=True,
 )
 
-PLAN = (
-    TASKS,
-    PROBE["before"],
-    EVALUATE["before"],
-    SAMPLE,
-    JUDGE,
-    PAIR,
-    TRAIN,
-    EVALUATE["after"],
-    PROBE["after"],
-    REPORT,
-)
+ROUND = (SAMPLE, JUDGE, PAIR, TRAIN)
+"""The stages that each round has."""
+_FROM_THE_POLICY = (SAMPLE, TRAIN)
+
+
+def plan(rounds: int) -> tuple[Stage, ...]:
+    """The stages of a run in order."""
+    return (
+        TASKS,
+        PROBE["before"],
+        EVALUATE["before"],
+        *(stage.in_round(number, rounds) for number in range(1, rounds + 1) for stage in ROUND),
+        EVALUATE["after"],
+        PROBE["after"],
+        REPORT,
+    )
+
+
+PLAN = plan(1)

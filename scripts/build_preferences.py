@@ -12,14 +12,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.command import build_parser, run_stage
+from pipelines.command import add_round, build_parser, run_stage
 from pipelines.config import Config
 from pipelines.rundir import RunDir
 from pipelines.stages import PAIR
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = build_parser(__doc__ or "")
+    parser = add_round(build_parser(__doc__ or ""))
     parser.add_argument("--push-to-hub", metavar="REPO", help="also upload the dataset to this Hub repository")
     arguments = parser.parse_args(argv)
 

@@ -22,7 +22,7 @@ from pipelines.attention.study import EXTRAS_UP_TO, Phase, Study, Subject, seque
 from pipelines.attention.study_files import require_own, table, write_studies
 from pipelines.config import ModelConfig
 from pipelines.errors import ConfigError
-from pipelines.models import attach_adapter, load_model, model_identity
+from pipelines.models import adapter_identity, attach_adapter, load_model, model_identity
 
 Policy = tuple[CausalLM, PreTrainedTokenizerBase]
 FEWEST_SEEDS = 4
@@ -78,11 +78,6 @@ def probe_text(inquiry: Inquiry) -> str:
             findings["after"]["scale"] = compare_scale(before.maps, after.maps, other)
     page = write_studies(inquiry.out, studies, findings)
     return _summary(inquiry, before, shown, findings, page)
-
-
-def adapter_identity(folder: Path) -> dict[str, Any]:
-    """The folder's name and the hash of its weights."""
-    return {"name": folder.name, "sha256": model_identity(ModelConfig(name=str(folder)))["sha256"]}
 
 
 def _other(config: ModelConfig, folder: Path, subject: Subject) -> AttentionMaps:

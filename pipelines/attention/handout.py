@@ -6,13 +6,12 @@ import dataclasses
 from typing import Any
 
 from pipelines.attention.findings import find, find_change
-from pipelines.attention.free_text import adapter_identity
 from pipelines.attention.maps import AttentionMaps
 from pipelines.attention.scores import telling_head
 from pipelines.attention.study import Phase, Subject, study
 from pipelines.attention.study_files import write_studies
 from pipelines.config import Config
-from pipelines.models import attach_adapter, load_model, model_identity
+from pipelines.models import adapter_identity, attach_adapter, load_model, model_identity
 from pipelines.rundir import RunDir
 from pipelines.tasks import handout_path, load_handout
 

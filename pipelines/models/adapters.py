@@ -1,19 +1,21 @@
-"""Putting a run's trained weights on the base model: a peft adapter, or a whole model trained in full.
+"""A run's trained weights and the base model: a peft adapter, or a whole model trained in full.
 
-Takes the base model's config and the run's `adapter/` folder; leaves a model in evaluation mode. Safetensors only.
+Takes the base model's config and an `adapter/` folder; leaves a model to sample from, or one to train further.
+Safetensors only.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.config import ModelConfig
 from pipelines.errors import ModelError
-from pipelines.models.loading import load_model
+from pipelines.models.loading import load_model, model_identity
 
 
 def attach_adapter(config: ModelConfig, folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -21,10 +23,28 @@ def attach_adapter(config: ModelConfig, folder: Path) -> tuple[PreTrainedModel, 
 
     Merging leaves a plain model of the base's own class, so the same code runs before and after training.
     """
+    model, tokenizer = _adapted(config, folder, is_trainable=False, to_device=True)
+    return (model.merge_and_unload().eval() if isinstance(model, PeftModel) else model), tokenizer
+
+
+def load_trainable(
+    config: ModelConfig, folder: Path | None
+) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
+    """What a trainer starts from, on the CPU: the base model, or what an earlier round left in `folder`."""
+    if folder is None:
+        return load_model(config, to_device=False)
+    return _adapted(config, folder, is_trainable=True, to_device=False)
+
+
+def adapter_identity(folder: Path) -> dict[str, Any]:
+    """The folder's name and the hash of its weights."""
+    return {"name": folder.name, "sha256": model_identity(ModelConfig(name=str(folder)))["sha256"]}
+
+
+def _adapted(config: ModelConfig, folder: Path, *, is_trainable: bool, to_device: bool) -> Any:
     if not (folder / "adapter_config.json").exists():
-        return load_model(dataclasses.replace(config, name=str(folder), revision=None))
+        return load_model(dataclasses.replace(config, name=str(folder), revision=None), to_device=to_device)
     if not (folder / "adapter_model.safetensors").exists():
         raise ModelError(f"{folder} holds no adapter_model.safetensors; adapters in pickle files are not loaded")
-    model, tokenizer = load_model(config)
-    adapted = PeftModel.from_pretrained(model, str(folder), use_safetensors=True)
-    return adapted.merge_and_unload().eval(), tokenizer
+    model, tokenizer = load_model(config, to_device=to_device)
+    return PeftModel.from_pretrained(model, str(folder), use_safetensors=True, is_trainable=is_trainable), tokenizer

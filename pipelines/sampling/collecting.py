@@ -18,7 +18,7 @@ from accelerate import PartialState
 
 from pipelines.config import Config
 from pipelines.errors import DataError, RunError
-from pipelines.models import load_model, model_identity
+from pipelines.models import adapter_identity, attach_adapter, load_model, model_identity
 from pipelines.processes import process_group
 from pipelines.records import Completion, Task, dump_lines, load_lines
 from pipelines.rewards import judge
@@ -52,12 +52,12 @@ def sample_training_tasks(config: Config, run: RunDir) -> dict[str, Any]:
         state.wait_for_everyone()
         if not state.is_main_process:
             held.enter_context(journal.locked(run.journal, state.process_index))
-        identity = policy_identity(config)
+        identity = policy_identity(config, run.initial_adapter)
         collection = Collection.load(config, identity, tasks, run.journal)
         earlier, tokens = len(collection.completions()), collection.tokens
         state.wait_for_everyone()  # nobody appends before everybody has read
         share = collection.share(state)
-        policy = open_policy(config) if share else None  # not loaded for nothing
+        policy = open_policy(config, run.initial_adapter) if share else None  # not loaded for nothing
         started = time.monotonic()
         if policy is not None:
             draw(policy, collection, share, run.journal, state)
@@ -69,7 +69,7 @@ def sample_training_tasks(config: Config, run: RunDir) -> dict[str, Any]:
         if collection.incomplete():
             raise RunError(f"{run.journal}: not all that was drawn can be read; run the same command again")
         tokens = collection.tokens - tokens
-        run.record(model=identity)
+        run.record(model=policy_identity(config))
         write_text(run.completions_file, dump_lines(collection.completions()))
         return {
             **collection.facts(),
@@ -80,17 +80,20 @@ def sample_training_tasks(config: Config, run: RunDir) -> dict[str, Any]:
         }
 
 
-def open_policy(config: Config) -> Policy:
-    """The policy that `sampling` names: a server, or the model in this process."""
+def open_policy(config: Config, adapter: Path | None = None) -> Policy:
+    """The policy that `sampling` names: a server, or the model in this process, trained weights on it if there are."""
     if config.sampling.server is not None:
         return ServerPolicy(config.sampling.server)
-    return LocalPolicy(*load_model(config.model))
+    return LocalPolicy(*(attach_adapter(config.model, adapter) if adapter else load_model(config.model)))
 
 
-def policy_identity(config: Config) -> dict[str, Any]:
+def policy_identity(config: Config, adapter: Path | None = None) -> dict[str, Any]:
     """What names the policy for good: no secret, no address."""
     server = config.sampling.server
-    return model_identity(config.model) if server is None else ServerPolicy(server).identity()
+    if server is not None:
+        return ServerPolicy(server).identity()
+    identity = model_identity(config.model)
+    return {**identity, "adapter_sha256": adapter_identity(adapter)["sha256"]} if adapter else identity
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

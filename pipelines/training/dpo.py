@@ -17,13 +17,14 @@ from typing import Any
 import torch
 from datasets import Dataset, load_dataset
 from datasets.exceptions import DatasetsError
+from peft import PeftModel
 from torch import nn
 from transformers import PrinterCallback
 from trl import DPOTrainer
 
 from pipelines.config import Config
 from pipelines.errors import DataError
-from pipelines.models import load_model
+from pipelines.models import load_trainable
 from pipelines.processes import process_group
 from pipelines.rundir import RunDir, new_folder, write_json
 from pipelines.training.arguments import dpo_arguments, lora_arguments
@@ -43,14 +44,15 @@ def train_dpo(config: Config, run: RunDir) -> dict[str, Any]:
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
     state = process_group()
     pairs = load_pairs(config, run)
-    model, tokenizer = load_model(config.model, to_device=False)
-    shares = config.training.prefix_sharing and supports_prefix_sharing(model)
+    model, tokenizer = load_trainable(config.model, run.initial_adapter)
+    is_adapted = isinstance(model, PeftModel)
+    shares = config.training.prefix_sharing and supports_prefix_sharing(model.get_base_model() if is_adapted else model)
     trainer = (PrefixSharingDPOTrainer if shares else DPOTrainer)(
         model=model,
         args=arguments,
         train_dataset=pairs,
         processing_class=tokenizer,
-        peft_config=lora,
+        peft_config=None if is_adapted else lora,
         callbacks=[ProgressLine()],
     )
     trainer.remove_callback(PrinterCallback)
@@ -66,6 +68,7 @@ def train_dpo(config: Config, run: RunDir) -> dict[str, Any]:
             shutil.copytree(run.training / "final", folder, dirs_exist_ok=True)
             for name in _NOT_FOR_ADAPTER:
                 (folder / name).unlink(missing_ok=True)
+            shutil.rmtree(folder / "ref", ignore_errors=True)  # the frozen copy that TRL measures from in later rounds
         shutil.rmtree(run.training / "final")
         write_json(run.training / "log.json", trainer.state.log_history)
     return {
