@@ -43,7 +43,6 @@ class Stage:
         )
 
 
-
 _TASKS_FILE = "samples/tasks.jsonl"
 TASKS = Stage(
     name="tasks",

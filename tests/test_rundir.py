@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config import Config, SamplingConfig
+from pipelines.config import Config
 from pipelines.errors import RunError
 from pipelines.rundir import RunDir, new_folder, write_text
+from pipelines.sections import SamplingConfig
 
 
 def test_the_same_config_opens_a_run_again(tmp_path: Path):

@@ -20,9 +20,9 @@ from pipelines.attention.readable import readable
 from pipelines.attention.scores import Telling, telling_head
 from pipelines.attention.study import EXTRAS_UP_TO, Phase, Study, Subject, sequences_of, study
 from pipelines.attention.study_files import require_own, table, write_studies
-from pipelines.config import ModelConfig
 from pipelines.errors import ConfigError
 from pipelines.models import adapter_identity, attach_adapter, load_model, model_identity
+from pipelines.sections import ModelConfig
 
 Policy = tuple[CausalLM, PreTrainedTokenizerBase]
 FEWEST_SEEDS = 4

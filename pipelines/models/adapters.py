@@ -13,9 +13,9 @@ from typing import Any
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines.config import ModelConfig
 from pipelines.errors import ModelError
 from pipelines.models.loading import load_model, model_identity
+from pipelines.sections import ModelConfig
 
 
 def attach_adapter(config: ModelConfig, folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -33,7 +33,8 @@ def load_trainable(
     """What a trainer starts from, on the CPU: the base model, or what an earlier round left in `folder`."""
     if folder is None:
         return load_model(config, to_device=False)
-    return _adapted(config, folder, is_trainable=True, to_device=False)
+    model, tokenizer = _adapted(config, folder, is_trainable=True, to_device=False)
+    return model, tokenizer
 
 
 def adapter_identity(folder: Path) -> dict[str, Any]:

@@ -16,10 +16,10 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines.config import ModelConfig
 from pipelines.errors import ModelError
 from pipelines.models.bundled import bundled_folder
 from pipelines.rundir import file_sha256
+from pipelines.sections import ModelConfig
 
 _READ_BESIDE_WEIGHTS = (".json", ".jinja", ".model", ".txt")
 """Config, tokenizer, chat template."""

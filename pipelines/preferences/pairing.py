@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rapidfuzz.distance import Levenshtein
 
-from pipelines.config import PreferencesConfig
 from pipelines.errors import DataError
 from pipelines.records import Completion, Pair, Task, Verdict
+from pipelines.sections import PreferencesConfig
 
 Judged = tuple[Completion, Verdict]
 Couple = tuple[Completion, Completion]

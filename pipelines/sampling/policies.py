@@ -8,7 +8,6 @@ from typing import Protocol, runtime_checkable
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines.config import SamplingConfig
 from pipelines.models import render_prompt
 from pipelines.records import FinishReason, Message
 from pipelines.sampling.engine import sample
@@ -20,6 +19,7 @@ from pipelines.sampling.requests import (
     build_stopping,
     is_greedy,
 )
+from pipelines.sections import SamplingConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +41,8 @@ class Answer:
     """The end-of-turn token included, if it came."""
     logprob_nats: float | None
     """Sum over the completion's tokens; None where the policy does not tell."""
+    tokens: tuple[int, ...] | None = None
+    """The completion's ids, the end token included; None where the policy does not tell."""
 
 
 @runtime_checkable
@@ -90,6 +92,7 @@ class LocalPolicy:
             prompt_tokens=prompt_tokens,
             completion_tokens=len(drawn.tokens),
             logprob_nats=drawn.logprob_nats,
+            tokens=tuple(drawn.tokens),
         )
 
 

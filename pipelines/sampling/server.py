@@ -16,12 +16,12 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from pipelines.config import SamplingConfig, ServerConfig
 from pipelines.errors import ModelError
 from pipelines.models.endpoint import Endpoint, RefusalError
 from pipelines.records import FinishReason
 from pipelines.sampling.policies import Answer, Conversation
 from pipelines.sampling.requests import build_processors, is_greedy
+from pipelines.sections import SamplingConfig, ServerConfig
 
 KEY_VARIABLE = "SAMPLING_API_KEY"
 _ATTEMPTS = 6

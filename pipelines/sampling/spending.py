@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipelines.config import SamplingConfig
+from pipelines.sections import SamplingConfig
 
 
 def wanted_next(passed: Sequence[bool], settings: SamplingConfig) -> range:

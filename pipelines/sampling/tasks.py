@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 
-from pipelines.config import SamplingConfig
 from pipelines.records import Completion, Task
 from pipelines.sampling.policies import Conversation, Policy
+from pipelines.sections import SamplingConfig
 from pipelines.tasks import build_messages
 from pipelines.tasks.prompting import prompting_name
 

@@ -16,8 +16,8 @@ import peft
 import torch
 import trl
 
-from pipelines.config import ModelConfig, TrainingConfig
 from pipelines.errors import ConfigError
+from pipelines.sections import ModelConfig, TrainingConfig
 
 _OURS = ("output_dir", "seed", "data_seed", "use_cpu")
 

@@ -12,7 +12,6 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from pipelines.config import ModelConfig
 from pipelines.models import load_model
 from pipelines.sampling.requests import (
     Decoding,
@@ -21,6 +20,7 @@ from pipelines.sampling.requests import (
     build_processors,
 )
 from pipelines.sampling.support import unsupported_reason
+from pipelines.sections import ModelConfig
 from tests.attention.architectures import CONFIGS, build
 from tests.sampling.asking import decoding, draw_all, generated, requests_for, teacher_forced
 

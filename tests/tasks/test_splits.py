@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config import AttentionConfig, Config, FamilyConfig, TasksConfig
+from pipelines.config import Config
 from pipelines.errors import ConfigError
 from pipelines.records import Task
+from pipelines.sections import AttentionConfig, FamilyConfig, TasksConfig
 from pipelines.tasks import build_messages, build_tasks
 from pipelines.tasks.families import FAMILIES
 

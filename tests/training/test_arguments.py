@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 
-from pipelines.config import ModelConfig, TrainingConfig, load_config
+from pipelines.config import load_config
 from pipelines.errors import ConfigError
 from pipelines.plan import launcher_config, launcher_environment
+from pipelines.sections import ModelConfig, TrainingConfig
 from pipelines.stages import JUDGE, TRAIN
 from pipelines.training.arguments import dpo_arguments, lora_arguments
 

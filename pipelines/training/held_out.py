@@ -1,0 +1,195 @@
+"""What the policy does during training with tasks it is not trained on: sampled every so many steps, judged, logged.
+
+The tasks are those of the dataset's `test` split, not the run's held-out tasks: a checkpoint chosen by them would make
+the evaluation flatter itself. Leaves entries in Trainer's log (so trackers get them), the trainable weights of the best
+measurement in `training/best/`, and stops the training when it no longer gets better. The main process samples; a model
+that is sharded over processes cannot be sampled here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import broadcast_object_list, is_peft_model
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from trl import DPOTrainer
+from trl.trainer.utils import use_adapter
+
+from pipelines.models import Continuation, mean_kl_nats, next_tokens, render_prompt
+from pipelines.records import Message, Task
+from pipelines.rewards import judge
+from pipelines.rundir import new_folder
+from pipelines.sampling import Conversation, LocalPolicy, sample_seed
+from pipelines.sections import HeldOutConfig, SamplingConfig
+
+_WEIGHTS = "weights.safetensors"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """A task and the conversation that asks for it."""
+
+    task: Task
+    messages: tuple[Message, ...]
+    assert_formats: bool = False
+
+
+class HeldOut(TrainerCallback):  # type: ignore[misc]
+    """Measures at the start, every `every_steps` steps and at the end."""
+
+    def __init__(self, questions: Sequence[Question], settings: HeldOutConfig, seed: int, folder: Path) -> None:
+        """`folder` is where the best weights are kept."""
+        self._questions, self._settings, self._seed, self._folder = questions, settings, seed, folder
+        self._trainer: DPOTrainer | None = None
+
+    def attach(self, trainer: DPOTrainer) -> None:
+        """Say which trainer's policy is to be measured; it is made with this callback, so it comes after it."""
+        self._trainer = trainer
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Measure where training starts from, unless it is resumed."""
+        if not measurements(state):
+            self._measure(state, control)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Measure when it is time."""
+        if state.global_step % self._settings.every_steps == 0 or state.global_step == state.max_steps:
+            self._measure(state, control)
+
+    def _measure(self, state: TrainerState, control: TrainerControl) -> None:
+        trainer = self._trainer
+        assert trainer is not None
+        found: list[dict[str, float] | None] = [None]
+        if state.is_world_process_zero:
+            found = [measure(trainer, self._questions, self._settings, self._seed)]
+        broadcast_object_list(found, from_process=0)
+        # Not the DPO trainer's own `log`, which would put this step's training metrics into this entry.
+        Trainer.log(trainer, {f"held_out/{name}": value for name, value in (found[0] or {}).items()})
+        if state.is_world_process_zero:
+            print(f"  step {state.global_step}: {_shown(found[0] or {})}", flush=True)
+            if best_step(state) == state.global_step:
+                with new_folder(self._folder) as folder:
+                    save_file(_trainable(trainer.model), folder / _WEIGHTS, {"step": str(state.global_step)})
+        patience = self._settings.patience
+        if patience is not None and state.global_step and self._without_gain(state) >= patience:
+            control.should_training_stop = True
+
+    def _without_gain(self, state: TrainerState) -> int:
+        """Measurements since the best one."""
+        steps = [entry["step"] for entry in measurements(state)]
+        return len(steps) - 1 - steps.index(best_step(state))
+
+    def restore_best(self, state: TrainerState) -> int:
+        """Give the model the weights of its best measurement; returns that step."""
+        trainer = self._trainer
+        assert trainer is not None
+        trainer.accelerator.wait_for_everyone()
+        best = best_step(state)
+        if best != state.global_step:
+            weights = load_file(self._folder / _WEIGHTS)
+            with torch.no_grad():
+                for name, value in _trainable(trainer.model).items():
+                    value.copy_(weights[name])
+        return best
+
+
+def measurements(state: TrainerState) -> list[dict[str, float]]:
+    """The log's held-out entries, in order."""
+    return [entry for entry in state.log_history if "held_out/exact" in entry]
+
+
+def best_step(state: TrainerState) -> int:
+    """The step of the best measurement."""
+    return int(best_measurement(state)["step"])
+
+
+def best_measurement(state: TrainerState) -> dict[str, float]:
+    """The first with the highest exact rate; among equals, with the highest valid rate."""
+    return max(measurements(state), key=lambda entry: (entry["held_out/exact"], entry["held_out/valid"]))
+
+
+def measure(trainer: DPOTrainer, questions: Sequence[Question], settings: HeldOutConfig, seed: int) -> dict[str, float]:
+    """Rates in [0, 1], mean length in tokens, and the KL from the reference in nats per token (0 is no change)."""
+    model = _plain(trainer.accelerator.unwrap_model(trainer.model))
+    tokenizer: PreTrainedTokenizerBase = trainer.processing_class
+    sampling = SamplingConfig(
+        samples_per_task=settings.samples_per_task, max_new_tokens=settings.max_new_tokens, worked_examples=0
+    )
+    conversations = [
+        Conversation(
+            messages=one.messages,
+            seeds=tuple(sample_seed(seed, one.task.id, index) for index in range(settings.samples_per_task)),
+        )
+        for one in questions
+    ]
+    verdicts, continuations = [], []
+    was_training = model.training
+    model.eval()
+    for index, answers in LocalPolicy(model, tokenizer).complete(conversations, sampling):
+        prompt = tuple(render_prompt(tokenizer, list(conversations[index].messages)))
+        for answer in answers:
+            one = questions[index]
+            verdicts.append(judge(answer.text, one.task, answer.finish_reason, assert_formats=one.assert_formats))
+            continuations.append(Continuation(prompt, answer.tokens or ()))
+    kl = mean_kl_nats(continuations, lambda some: next_tokens(model, some), lambda some: _reference(trainer, some))
+    model.train(was_training)
+    count = len(verdicts)
+    return {
+        "valid": sum(one.parses for one in verdicts) / count,
+        "schema_valid": sum(one.parses and one.schema_valid is not False for one in verdicts) / count,
+        "exact": sum(one.passed for one in verdicts) / count,
+        "mean_tokens": sum(len(one.completion) for one in continuations) / count,
+        "stop_rate": sum(one.finish_reason == "stop" for one in verdicts) / count,
+        "kl_nats_per_token": kl,
+    }
+
+
+def _reference(trainer: DPOTrainer, continuations: Sequence[Continuation]) -> torch.Tensor:
+    with _reference_model(trainer) as model:
+        return next_tokens(model, continuations)
+
+
+@contextlib.contextmanager
+def _reference_model(trainer: DPOTrainer) -> Iterator[PreTrainedModel]:
+    """What TRL measures the policy against: the model without its adapter, the adapter it started from, or a copy."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if trainer.ref_model is not None:
+        yield trainer.accelerator.unwrap_model(trainer.ref_model)
+    else:
+        with use_adapter(model, "ref" if "ref" in model.peft_config else None):
+            yield _plain(model)
+
+
+def _plain(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    return model.get_base_model() if is_peft_model(model) else model
+
+
+def _trainable(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {
+        name.removeprefix("module."): value.detach() for name, value in model.named_parameters() if value.requires_grad
+    }
+
+
+def _shown(values: dict[str, float]) -> str:
+    return (
+        f"held out {values['valid']:.0%} valid, {values['exact']:.0%} exact, {values['mean_tokens']:.0f} tokens, "
+        f"{values['kl_nats_per_token']:.3f} nats a token from the reference"
+    )

@@ -1,0 +1,76 @@
+"""What training reads: the pairs of a dataset, the run's or another, and the tasks of its test split to be measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from datasets import Dataset, load_dataset
+from datasets.exceptions import DatasetsError
+
+from pipelines.config import Config
+from pipelines.errors import DataError
+from pipelines.records import Task, load_lines
+from pipelines.rundir import RunDir
+from pipelines.training.held_out import Question
+
+_COLUMNS = ("prompt", "chosen", "rejected")
+
+
+def load_pairs(config: Config, run: RunDir) -> Dataset:
+    """The training pairs of the run's dataset, or of the one the config names; DataError when they are no pairs."""
+    folder, advice = _source(config, run)
+    try:
+        pairs = load_dataset(str(folder), "pairs", split="train", cache_dir=str(run.training / "cache"))
+    except (OSError, ValueError, DatasetsError) as error:
+        raise DataError(f"{folder}: no pairs can be loaded ({error}); {advice}") from error
+    for column in _COLUMNS:
+        if column not in pairs.column_names:
+            raise DataError(f"{folder}: pairs have no column {column!r}; they need prompt, chosen and rejected")
+    return pairs.select_columns(list(_COLUMNS))
+
+
+def load_questions(config: Config, run: RunDir) -> list[Question]:
+    """The tasks of the dataset's test split under the prompt that is trained on; DataError when there are none."""
+    folder, advice = _source(config, run)
+    try:
+        rows = load_dataset(str(folder), "kto", split="test", cache_dir=str(run.training / "cache"))
+        described = {row["task_id"]: row for row in rows}
+    except (OSError, ValueError, KeyError, DatasetsError) as error:
+        raise DataError(
+            f"{folder}: training.held_out needs a `test` split with task_id and prompt ({error}); raise "
+            f"preferences.test_fraction, or {advice}"
+        ) from error
+    known = {}
+    if config.training.dataset is None:
+        known = {task.id: task for task in load_lines(Task, run.require(run.tasks_file, "build_tasks.py"))}
+    return [
+        Question(
+            task=known.get(task_id) or _task(row),
+            messages=tuple(row["prompt"]),
+            assert_formats=config.tasks.assert_formats,
+        )
+        for task_id, row in described.items()
+    ]
+
+
+def _task(row: dict[str, str]) -> Task:
+    """A task as far as a dataset of ours tells of it."""
+    return Task(
+        id=row["task_id"],
+        family=row.get("family", ""),
+        key=row["task_id"],
+        split="train",
+        prompt=row["prompt"][-1]["content"],  # type: ignore[index]
+        schema=row.get("schema"),
+        target=row.get("target"),
+    )
+
+
+def _source(config: Config, run: RunDir) -> tuple[Path, str]:
+    """The dataset's folder, and what to do when it does not serve."""
+    own = config.training.dataset is None
+    folder = run.require(run.dataset, "build_preferences.py") if own else Path(str(config.training.dataset))
+    advice = "run scripts/build_preferences.py again" if own else "name a folder whose card has a config `pairs`"
+    if not folder.is_dir():
+        raise DataError(f"training.dataset must be a folder, got {str(folder)!r}; {advice}")
+    return folder, advice
