@@ -33,6 +33,8 @@ def dpo_arguments(training: TrainingConfig, model: ModelConfig, folder: Path, se
         "report_to": "none",
         "disable_tqdm": True,
         "logging_steps": 1,
+        "save_steps": 20,
+        "save_total_limit": 2,
         "bf16": on_gpu and model.dtype in ("auto", "bfloat16"),
     }
     values = {**defaults, **section}

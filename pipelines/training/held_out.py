@@ -111,7 +111,7 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
         return best
 
 
-def measurements(state: TrainerState) -> list[dict[str, float]]:
+def measurements(state: TrainerState) -> list[dict[str, Any]]:
     """The log's held-out entries, in order."""
     return [entry for entry in state.log_history if "held_out/exact" in entry]
 
@@ -121,7 +121,7 @@ def best_step(state: TrainerState) -> int:
     return int(best_measurement(state)["step"])
 
 
-def best_measurement(state: TrainerState) -> dict[str, float]:
+def best_measurement(state: TrainerState) -> dict[str, Any]:
     """The first with the highest exact rate; among equals, with the highest valid rate."""
     return max(measurements(state), key=lambda entry: (entry["held_out/exact"], entry["held_out/valid"]))
 

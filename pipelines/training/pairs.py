@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 from datasets import Dataset, load_dataset
@@ -10,7 +12,7 @@ from datasets.exceptions import DatasetsError
 from pipelines.config import Config
 from pipelines.errors import DataError
 from pipelines.records import Task, load_lines
-from pipelines.rundir import RunDir
+from pipelines.rundir import RunDir, hash_files
 from pipelines.training.held_out import Question
 
 _COLUMNS = ("prompt", "chosen", "rejected")
@@ -20,7 +22,7 @@ def load_pairs(config: Config, run: RunDir) -> Dataset:
     """The training pairs of the run's dataset, or of the one the config names; DataError when they are no pairs."""
     folder, advice = _source(config, run)
     try:
-        pairs = load_dataset(str(folder), "pairs", split="train", cache_dir=str(run.training / "cache"))
+        pairs = load_dataset(str(folder), "pairs", split="train", cache_dir=_cache(folder, run))
     except (OSError, ValueError, DatasetsError) as error:
         raise DataError(f"{folder}: no pairs can be loaded ({error}); {advice}") from error
     for column in _COLUMNS:
@@ -33,7 +35,7 @@ def load_questions(config: Config, run: RunDir) -> list[Question]:
     """The tasks of the dataset's test split under the prompt that is trained on; DataError when there are none."""
     folder, advice = _source(config, run)
     try:
-        rows = load_dataset(str(folder), "kto", split="test", cache_dir=str(run.training / "cache"))
+        rows = load_dataset(str(folder), "kto", split="test", cache_dir=_cache(folder, run))
         described = {row["task_id"]: row for row in rows}
     except (OSError, ValueError, KeyError, DatasetsError) as error:
         raise DataError(
@@ -64,6 +66,12 @@ def _task(row: dict[str, str]) -> Task:
         schema=row.get("schema"),
         target=row.get("target"),
     )
+
+
+def _cache(folder: Path, run: RunDir) -> str:
+    """A cache for these very files: datasets 5.2 gives back what a folder of the same name held before."""
+    hashes = json.dumps(hash_files(folder, ["."]))
+    return str(run.training / "cache" / hashlib.sha256(hashes.encode()).hexdigest()[:16])
 
 
 def _source(config: Config, run: RunDir) -> tuple[Path, str]:
