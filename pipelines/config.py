@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar
 from pipelines.errors import ConfigError
 from pipelines.sections import (
     AttentionConfig,
+    EvaluationConfig,
     ModelConfig,
     PreferencesConfig,
     RewardsConfig,
@@ -44,7 +45,7 @@ class Config:
     rewards: RewardsConfig = dataclasses.field(default_factory=RewardsConfig)
     preferences: PreferencesConfig = dataclasses.field(default_factory=PreferencesConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
-    evaluation: SamplingConfig = dataclasses.field(default_factory=lambda: SamplingConfig(samples_per_task=4))
+    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**32, "seed", "in [0, 4294967296)", self.seed, "choose another")
@@ -53,9 +54,6 @@ class Config:
             later = self.in_round(max(2, self.rounds))
             server = later.sampling.server
             require(server is None, "sampling.server", "null in later rounds", server, "it lacks the trained weights")
-        for name in ("server", "adaptive"):  # rates before and after are of the same model, over the same number
-            value = getattr(self.evaluation, name)
-            require(value is None, f"evaluation.{name}", "left out", value, "it belongs to `sampling`")
 
     def in_round(self, number: int) -> Config:
         """The config of one round, from 1: `later_rounds` put over the sections from the second on."""

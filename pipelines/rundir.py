@@ -151,7 +151,10 @@ class RunDir:
     @property
     def initial_adapter(self) -> Path | None:
         """What the round before left, to sample from and to train on; None in the first round."""
-        return None if self.round == 1 else self.root / "rounds" / str(self.round - 1) / "adapter"
+        if self.round == 1:
+            return None
+        adapter = self.root / "rounds" / str(self.round - 1) / "adapter"
+        return self.require(adapter, f"train_dpo.py --round {self.round - 1}")
 
     @property
     def attention(self) -> Path:

@@ -137,6 +137,35 @@ class SamplingConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ChatConfig:
+    """Ordinary requests that are answered before and after training."""
+
+    file: str
+    """YAML with `prompts`."""
+    samples_per_prompt: int = 4
+    max_new_tokens: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("samples_per_prompt", "max_new_tokens"):
+            require(getattr(self, name) >= 1, f"chat.{name}", "at least 1", getattr(self, name), "raise it")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationConfig(SamplingConfig):
+    """How held-out tasks are completed, before and after training."""
+
+    samples_per_task: int = 4
+    chat: ChatConfig | None = None
+    """What to measure harm by; null for nothing."""
+
+    def __post_init__(self) -> None:
+        SamplingConfig.__post_init__(self)
+        for name in ("server", "adaptive"):  # rates before and after are of the same model, over the same number
+            value = getattr(self, name)
+            require(value is None, f"evaluation.{name}", "left out", value, "it belongs to `sampling`")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class RewardsConfig:
     """What a verdict is worth. Tiers stay stored, so scores can be changed without sampling again."""
 

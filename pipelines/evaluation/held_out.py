@@ -11,8 +11,11 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 from pipelines.config import Config
 from pipelines.errors import DataError
+from pipelines.evaluation.chat import chat, divergence, load_prompts
 from pipelines.evaluation.rates import summarise
 from pipelines.models import attach_adapter, load_model
 from pipelines.records import Completion, Task, Verdict, from_json, load_lines, to_json
@@ -28,9 +31,10 @@ def evaluate(config: Config, run: RunDir, phase: Phase) -> dict[str, Any]:
     tasks = load_lines(Task, run.require(run.tasks_file, "build_tasks.py"))
     held_out = [task for task in tasks if task.split == "held_out"]
     if phase == "after":
-        policy = LocalPolicy(*attach_adapter(config.model, run.require(run.adapter, "train_dpo.py")))
+        model, tokenizer = attach_adapter(config.model, run.require(run.adapter, "train_dpo.py"))
     else:
-        policy = LocalPolicy(*load_model(config.model))
+        model, tokenizer = load_model(config.model)
+    policy = LocalPolicy(model, tokenizer)
     by_id = {task.id: task for task in held_out}
     lines = []
     for examples in dict.fromkeys((config.evaluation.worked_examples, 0)):
@@ -44,9 +48,50 @@ def evaluate(config: Config, run: RunDir, phase: Phase) -> dict[str, Any]:
             )
             lines.append(json.dumps({"completion": to_json(completion), "verdict": to_json(verdict)}))
     write_text(phase_file(run, phase), "\n".join(lines) + "\n")
+    if config.evaluation.chat:
+        _measure_chat(config, run, phase, model, tokenizer)
     metrics = collect_metrics(config, run, tasks)
     write_json(run.metrics_file, metrics)
     return {"completions": len(lines), "held_out_tasks": len(held_out)}
+
+
+def _measure_chat(
+    config: Config, run: RunDir, phase: Phase, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Bring `evaluation/chat.json` up to date: a summary per phase, and the first answer to each prompt."""
+    settings = config.evaluation.chat
+    assert settings is not None
+    prompts = load_prompts(Path(settings.file))
+    findings = chat(model, tokenizer, prompts, settings, config.seed)
+    found = load_chat(run) or {"answers": [], "summary": {}}
+    shown = {row["prompt"]: row for row in found["answers"] if row["prompt"] in prompts}
+    first: dict[str, str] = {}
+    for prompt, text in findings.answers:
+        first.setdefault(prompt, text)
+    found["answers"] = [{**shown.get(prompt, {"prompt": prompt}), phase: first[prompt]} for prompt in prompts]
+    found["summary"][phase] = findings.summary()
+    if phase == "after":
+        base, _ = load_model(config.model)
+        found["summary"]["kl_nats_per_token"] = divergence(model, base, findings)
+    write_json(_chat_file(run), found)
+
+
+def _chat_file(run: RunDir) -> Path:
+    return run.evaluation / "chat.json"
+
+
+def load_chat(run: RunDir) -> dict[str, Any] | None:
+    """`{"answers": [{"prompt", "before", "after"}], "summary": {phase: …, "kl_nats_per_token"}}`, None without one."""
+    path = _chat_file(run)
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}); delete it and run scripts/evaluate_policy.py again") from error
+    if not isinstance(found, dict) or not {"answers", "summary"} <= found.keys():
+        raise DataError(f"{path}: not what evaluation writes; delete it and run scripts/evaluate_policy.py again")
+    return found
 
 
 def phase_file(run: RunDir, phase: str) -> Path:
@@ -77,8 +122,10 @@ def collect_metrics(config: Config, run: RunDir, tasks: list[Task]) -> dict[str,
         if phase_file(run, phase).exists():
             rows = load_phase(run, phase)
             phases[phase] = summarise((row.prompting, family[row.task_id], verdict) for row, verdict in rows)
+    spoken = load_chat(run)
     return {
         **phases,
+        **({"chat": spoken["summary"]} if spoken else {}),
         "trained_families": sorted({task.family for task in tasks if task.split == "train"}),
         "seed": config.seed,
         "settings": dataclasses.asdict(config.evaluation),

@@ -159,7 +159,7 @@ def preference_rows(count: int) -> Dataset:
     return Dataset.from_list(rows)
 
 
-def train(trainer_class: type, folder: Path, source: Path, *, lora: bool, **settings) -> DPOTrainer:
+def train(trainer_class: type, folder: Path, source: Path | str, *, lora: bool, **settings) -> DPOTrainer:
     model, tokenizer = load_model(str(source))
     values = {"per_device_train_batch_size": 4, "max_steps": 20, "learning_rate": 1e-3, **settings}
     arguments = DPOConfig(
@@ -192,6 +192,19 @@ def assert_same_course(one: DPOTrainer, other: DPOTrainer, relative: float = 1e-
 def test_twenty_steps_equal_those_of_trls_own_trainer(tiny_folder: Path, tmp_path: Path, loss: list[str], lora: bool):
     ours = train(PrefixSharingDPOTrainer, tmp_path / "ours", tiny_folder, lora=lora, loss_type=loss)
     theirs = train(DPOTrainer, tmp_path / "theirs", tiny_folder, lora=lora, loss_type=loss)
+    assert_same_course(ours, theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("loss", "lora"),
+    [(["sigmoid"], True), (["ipo"], True), (["sigmoid", "sft"], True), (["apo_zero"], True), (["sigmoid"], False)],
+    ids=str,
+)
+def test_twenty_steps_of_the_bundled_model_equal_those_of_trls_own_trainer(tmp_path: Path, loss: list[str], lora: bool):
+    settings = {"per_device_train_batch_size": 1, "learning_rate": 1e-4 if lora else 1e-6, "loss_type": loss}
+    ours = train(PrefixSharingDPOTrainer, tmp_path / "ours", "bundled", lora=lora, **settings)
+    theirs = train(DPOTrainer, tmp_path / "theirs", "bundled", lora=lora, **settings)
     assert_same_course(ours, theirs)
 
 

@@ -1,0 +1,86 @@
+"""Ordinary requests before and after training: what a policy that learned to write JSON does when nobody asks for any.
+
+Takes a file of prompts and a policy; leaves how many answers turned into JSON, their length, one answer per prompt to
+look at, and, for the trained policy, how far its next-token distributions are from the base model's on its own answers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from pipelines.errors import ConfigError
+from pipelines.evaluation.rates import Rate
+from pipelines.models import Continuation, mean_kl_nats, next_tokens, render_prompt
+from pipelines.sampling import Conversation, LocalPolicy, sample_seed
+from pipelines.sections import ChatConfig, SamplingConfig
+from pipelines.yaml_files import read_yaml
+
+_JSON_BEGINS = ("[", "{", "```json")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ChatFindings:
+    """What a policy answered to ordinary requests."""
+
+    answers: tuple[tuple[str, str], ...]
+    """(prompt, text), in the order of the prompts."""
+    continuations: tuple[Continuation, ...]
+
+    def summary(self) -> dict[str, Any]:
+        """Counts, the share of JSON nobody asked for with its interval, and the mean length in tokens."""
+        turned = sum(is_json_like(text) for _, text in self.answers)
+        tokens = sum(len(one.completion) for one in self.continuations)
+        return {
+            "prompts": len({prompt for prompt, _ in self.answers}),
+            "answers": len(self.answers),
+            "json_share": dataclasses.asdict(Rate.of(turned, len(self.answers))),
+            "mean_tokens": tokens / len(self.answers),
+        }
+
+
+def is_json_like(text: str) -> bool:
+    """Whether an answer to an ordinary request begins as a JSON list, a JSON object or a fence around one."""
+    return text.lstrip().startswith(_JSON_BEGINS)
+
+
+def load_prompts(path: Path) -> list[str]:
+    """The prompts of a YAML file; ConfigError names what is wrong with it."""
+    tree = read_yaml(path)
+    prompts = tree.get("prompts") if isinstance(tree, dict) else None
+    if not isinstance(prompts, list) or not prompts or not all(isinstance(one, str) and one for one in prompts):
+        raise ConfigError(f"{path}: must hold `prompts:`, a list of texts; see data/chat.yaml")
+    return prompts
+
+
+def chat(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str], settings: ChatConfig, seed: int
+) -> ChatFindings:
+    """Each prompt answered `settings.samples_per_prompt` times at temperature 1, seeded."""
+    conversations = [
+        Conversation(
+            messages=({"role": "user", "content": prompt},),
+            seeds=tuple(sample_seed(seed, prompt, index) for index in range(settings.samples_per_prompt)),
+        )
+        for prompt in prompts
+    ]
+    sampling = SamplingConfig(max_new_tokens=settings.max_new_tokens)
+    drawn = dict(LocalPolicy(model, tokenizer).complete(conversations, sampling))
+    return ChatFindings(
+        answers=tuple((prompt, one.text) for index, prompt in enumerate(prompts) for one in drawn[index]),
+        continuations=tuple(
+            Continuation(tuple(render_prompt(tokenizer, list(asked.messages))), one.tokens or ())
+            for index, asked in enumerate(conversations)
+            for one in drawn[index]
+        ),
+    )
+
+
+def divergence(policy: PreTrainedModel, base: PreTrainedModel, findings: ChatFindings) -> float:
+    """KL(policy ‖ base) in nats per token, on the policy's own answers."""
+    return mean_kl_nats(
+        findings.continuations, lambda some: next_tokens(policy, some), lambda some: next_tokens(base, some)
+    )
