@@ -28,9 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         facts = build_dataset(config, run)
         if arguments.push_to_hub:
-            from pipelines.preferences.publishing import push_dataset
+            from pipelines.preferences.publishing import push_folder
 
-            facts["pushed_to"] = push_dataset(run.dataset, arguments.push_to_hub)
+            facts["pushed_to"] = push_folder(run.dataset, arguments.push_to_hub, "dataset")
         return facts
 
     return run_stage(PAIR, work, arguments)

@@ -1,6 +1,6 @@
-"""A dataset folder to the Hub, on request: never a card's hand-written part.
+"""A dataset's or a model's folder to the Hub, on request: never a card's hand-written part.
 
-Takes the folder that `dataset` wrote and a repository's name; leaves the repository with the same files and a card in
+Takes a folder with a card and a repository's name; leaves the repository with the same files and a card in
 which only the generated part is new. Nothing here runs unless a user asks for it.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from huggingface_hub import HfApi
@@ -22,16 +22,17 @@ TRANSPORT_ERROR: type[Exception] = InferenceTimeoutError.__bases__[0]
 """`HTTPError` of whichever httpx this huggingface_hub was built on; 2.4 has changed to another than 1.x had."""
 _OF_THE_DATA = ("configs", "size_categories", "dataset_info")
 """Front matter that describes the files; what an earlier push said of them is stale."""
+_STALE = {"dataset": [f"{table}/*.parquet" for table in CONFIGS], "model": ["*.safetensors"]}
 
 
-def push_dataset(folder: Path, repository: str) -> str:
-    """Upload a dataset folder and return its address. DataError, in one line, when the Hub refuses."""
+def push_folder(folder: Path, repository: str, kind: Literal["dataset", "model"]) -> str:
+    """Upload a folder and return its address. DataError, in one line, when the Hub refuses."""
     api = HfApi()
     try:
-        api.create_repo(repository, repo_type="dataset", exist_ok=True)
+        api.create_repo(repository, repo_type=kind, exist_ok=True)
         try:
             with tempfile.TemporaryDirectory() as scratch:
-                path = api.hf_hub_download(repository, "README.md", repo_type="dataset", local_dir=scratch)
+                path = api.hf_hub_download(repository, "README.md", repo_type=kind, local_dir=scratch)
                 published = Path(path).read_text(encoding="utf-8")
         except EntryNotFoundError:
             published = ""
@@ -40,16 +41,16 @@ def push_dataset(folder: Path, repository: str) -> str:
         # Files of an earlier push that this one lacks would otherwise stay and be loaded beside the new ones.
         api.upload_folder(
             repo_id=repository,
-            repo_type="dataset",
+            repo_type=kind,
             folder_path=folder,
-            delete_patterns=[f"{table}/*.parquet" for table in CONFIGS],
+            delete_patterns=_STALE[kind],
         )
     except (HfHubHTTPError, TRANSPORT_ERROR, OSError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise DataError(
-            f"{repository}: not pushed ({first_line}); the dataset is safe in {folder}, log in with `hf auth login`"
+            f"{repository}: not pushed ({first_line}); all is safe in {folder}, log in with `hf auth login`"
         ) from error
-    return f"{api.endpoint}/datasets/{repository}"
+    return f"{api.endpoint}/{'datasets/' if kind == 'dataset' else ''}{repository}"
 
 
 def merge_cards(published: str, generated: str) -> str:
