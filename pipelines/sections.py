@@ -236,6 +236,8 @@ class TrainingConfig:
 
     worked_examples: int = 0
     """Worked examples in the prompt that is trained on; 0 teaches the bare prompt."""
+    worked_examples_share: float = 1.0
+    """Share in [0, 1] of the tasks that are trained on with them; the others under the bare prompt."""
     accelerate: str = "auto"
     """The launcher's config: a name in configs/accelerate (`cpu`, `single_gpu`, …), a file, or `auto`."""
     dataset: str | None = None
@@ -249,3 +251,9 @@ class TrainingConfig:
     """Passed to `trl.DPOConfig`."""
     lora: dict[str, Any] | None = None
     """Passed to `peft.LoraConfig`; null trains all weights."""
+
+    def __post_init__(self) -> None:
+        share = self.worked_examples_share
+        require(0 <= share <= 1, "training.worked_examples_share", "in [0, 1]", share, "fix it")
+        count = self.worked_examples
+        require(count >= 0, "training.worked_examples", "at least 0", count, "use 0 for none")

@@ -96,12 +96,18 @@ class Preferences:
 
     def splits(self) -> dict[str, DatasetSplit]:
         """Task id → split. Keys are ranked by hash, so tasks of one target stay together."""
-        keys = sorted({task.key for task in self.sampled}, key=self._rank)
+        keys = sorted({task.key for task in self.sampled}, key=lambda key: self._rank("test", key))
         test = set(keys[: round(self.config.preferences.test_fraction * len(keys))])
         return {task.id: "test" if task.key in test else "train" for task in self.sampled}
 
-    def _rank(self, key: str) -> bytes:
-        return hashlib.sha256(f"{self.config.seed}/test/{key}".encode()).digest()
+    def _rank(self, purpose: str, key: str) -> bytes:
+        return hashlib.sha256(f"{self.config.seed}/{purpose}/{key}".encode()).digest()
+
+    def _examples(self, task: Task) -> int:
+        """Worked examples in the prompt that the task is trained on with."""
+        training = self.config.training
+        place = int.from_bytes(self._rank("prompting", task.key)[:8], "big") / 2**64
+        return training.worked_examples if place < training.worked_examples_share else 0
 
     def rows(self, table: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """(task id, row) of one of the three tables."""
@@ -138,7 +144,7 @@ class Preferences:
                 pair.task_id,
                 {
                     **_described(tasks[pair.task_id]),
-                    "prompt": self._prompt(tasks[pair.task_id], self.config.training.worked_examples),
+                    "prompt": self._prompt(tasks[pair.task_id], self._examples(tasks[pair.task_id])),
                     "chosen": _answer(rows[pair.chosen_index][0]),
                     "rejected": _answer(rejected),
                     "chosen_index": pair.chosen_index,
@@ -151,7 +157,7 @@ class Preferences:
     def _kto_rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Every completion that ended by itself, labelled by whether it passed, ready for `trl.KTOTrainer`."""
         for task in self.sampled:
-            prompt = self._prompt(task, self.config.training.worked_examples)
+            prompt = self._prompt(task, self._examples(task))
             for completion, verdict in self.judged[task.id]:
                 if completion.finish_reason == "stop":
                     label = verdict.passed

@@ -64,6 +64,38 @@ def letters_task(rng: random.Random) -> Draft:
     )
 
 
+def backwards_task(rng: random.Random) -> Draft:
+    """A run of the alphabet from its end to its beginning, lower case."""
+    draft = letters_task(rng)
+    letters = draft.target[::-1]
+    return Draft(
+        prompt=f"Write a JSON list of the letters from {letters[0]} back to {letters[-1]}.",
+        target=letters,
+        schema=draft.schema,
+    )
+
+
+def evens_task(rng: random.Random) -> Draft:
+    """Even numbers counting up."""
+    length = rng.randint(3, 6)
+    first = 2 * rng.randint(1, 16)
+    return Draft(
+        prompt=f"Write a JSON list of the even numbers from {first} to {first + 2 * (length - 1)}.",
+        target=[first + 2 * step for step in range(length)],
+        schema=_list_of("integer"),
+    )
+
+
+def repeat_task(rng: random.Random) -> Draft:
+    """One word several times."""
+    word, count = rng.choice(WORDS), rng.randint(2, 5)
+    return Draft(
+        prompt=f"Write a JSON list with the word {word} {count} times.",
+        target=[word] * count,
+        schema=_list_of("string"),
+    )
+
+
 def words_task(rng: random.Random) -> Draft:
     """Given words as a list of strings, in the order given."""
     words = rng.sample(WORDS, rng.randint(2, 5))
@@ -122,6 +154,9 @@ FAMILIES: dict[str, Callable[[random.Random], Draft]] = {
     "range": range_task,
     "countdown": countdown_task,
     "letters": letters_task,
+    "backwards": backwards_task,
+    "evens": evens_task,
+    "repeat": repeat_task,
     "words": words_task,
     "object": object_task,
     "record": record_task,
