@@ -14,6 +14,7 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.utils import add_fused_lm_head
 
 from pipelines.models import load_model
+from pipelines.models.tiny import build_tiny_model
 from pipelines.training.prefix_sharing import lay_out, pack, share_prefixes, supports_prefix_sharing
 from pipelines.training.trainer import PrefixSharingDPOTrainer
 
@@ -159,7 +160,9 @@ def preference_rows(count: int) -> Dataset:
     return Dataset.from_list(rows)
 
 
-def train(trainer_class: type, folder: Path, source: Path | str, *, lora: bool, **settings) -> DPOTrainer:
+def train(
+    trainer_class: type, folder: Path, source: Path | str, *, lora: bool, pairs: Dataset | None = None, **settings
+) -> DPOTrainer:
     model, tokenizer = load_model(str(source))
     values = {"per_device_train_batch_size": 4, "max_steps": 20, "learning_rate": 1e-3, **settings}
     arguments = DPOConfig(
@@ -169,7 +172,7 @@ def train(trainer_class: type, folder: Path, source: Path | str, *, lora: bool, 
     trainer = trainer_class(
         model=model,
         args=arguments,
-        train_dataset=preference_rows(40),
+        train_dataset=pairs or preference_rows(40),
         processing_class=tokenizer,
         peft_config=LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM") if lora else None,
     )
@@ -212,6 +215,25 @@ def test_a_reference_computed_beforehand_gives_the_same_course(tiny_folder: Path
     ours = train(PrefixSharingDPOTrainer, tmp_path / "a", tiny_folder, lora=True, precompute_ref_log_probs=True)
     theirs = train(PrefixSharingDPOTrainer, tmp_path / "b", tiny_folder, lora=True, loss_type=["sigmoid"])
     assert_same_course(ours, theirs)
+
+
+def test_the_reference_is_computed_once_per_dataset_and_model(tiny_folder: Path, tmp_path: Path):
+    preference_rows(6).to_parquet(tmp_path / "pairs.parquet")
+    batches = []
+
+    class Counting(PrefixSharingDPOTrainer):
+        def compute_ref_log_probs(self, model, inputs):
+            batches.append(len(inputs["input_ids"]))
+            return super().compute_ref_log_probs(model, inputs)
+
+    def build(seed: int) -> int:
+        source = build_tiny_model(tmp_path / f"model{seed}", seed=seed)
+        pairs = Dataset.from_parquet(str(tmp_path / "pairs.parquet"), cache_dir=str(tmp_path / "cache"))
+        batches.clear()
+        train(Counting, tmp_path / "t", source, lora=True, max_steps=4, precompute_ref_log_probs=True, pairs=pairs)
+        return len(batches)
+
+    assert [build(0), build(0), build(1)] == [2, 0, 2]
 
 
 def test_one_pair_accumulated_eight_times_equals_eight_at_once(tiny_folder: Path, tmp_path: Path):
