@@ -33,6 +33,8 @@ class ModelConfig:
     """`auto` is bfloat16 on a GPU and float32 on a CPU."""
     device: str = "auto"
     """`auto` is the first GPU if there is one; otherwise a torch device name."""
+    quantization: dict[str, Any] | None = None
+    """Passed to `transformers.BitsAndBytesConfig` (e.g. `load_in_4bit: true`); null for full weights."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

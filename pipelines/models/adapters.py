@@ -21,10 +21,13 @@ from pipelines.sections import ModelConfig
 def attach_adapter(config: ModelConfig, folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The trained policy: the base model with the adapter merged into it, or the fully trained model.
 
-    Merging leaves a plain model of the base's own class, so the same code runs before and after training.
+    Merging leaves a plain model of the base's own class, so the same code runs before and after training. Quantised
+    weights would be rounded once more by it: they keep the adapter beside them.
     """
     model, tokenizer = _adapted(config, folder, is_trainable=False, to_device=True)
-    return (model.merge_and_unload().eval() if isinstance(model, PeftModel) else model), tokenizer
+    if isinstance(model, PeftModel):
+        model = model.get_base_model() if config.quantization else model.merge_and_unload()
+    return model.eval(), tokenizer
 
 
 def load_trainable(

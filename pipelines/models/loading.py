@@ -7,14 +7,23 @@ or download.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
+import importlib.util
+import inspect
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from pipelines.errors import ModelError
 from pipelines.models.bundled import bundled_folder
@@ -37,11 +46,27 @@ def load_model(name: str | ModelConfig, *, to_device: bool = True) -> tuple[PreT
     tokenizer = _tokenizer(config, source)
     device = _device(config.device)
     dtype = _DTYPES.get(config.dtype) or (torch.bfloat16 if device.type == "cuda" else torch.float32)
-    model = _from_pretrained(AutoModelForCausalLM, config, source, dtype=dtype, use_safetensors=True)
+    settings = {} if config.quantization is None else {"quantization_config": _quantization(config.quantization)}
+    model = _from_pretrained(AutoModelForCausalLM, config, source, dtype=dtype, use_safetensors=True, **settings)
     if tokenizer.pad_token_id is not None:
         model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
     model = model.eval().to(device) if to_device else model.eval()
     return model, tokenizer
+
+
+def _quantization(settings: dict[str, Any]) -> BitsAndBytesConfig:
+    """Settings of `model.quantization` as the library's own class; ModelError when they or the library do not serve."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ModelError("model.quantization needs bitsandbytes; `pip install bitsandbytes`, or leave it out")
+    known = inspect.signature(BitsAndBytesConfig).parameters
+    unknown = [name for name in settings if name not in known]
+    if unknown:
+        nearest = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.0)[0]
+        raise ModelError(f"unknown key {unknown[0]!r} in model.quantization; did you mean {nearest!r}?")
+    try:
+        return BitsAndBytesConfig(**settings)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"model.quantization: {error}; mend the section (BitsAndBytesConfig refused it)") from error
 
 
 def load_tokenizer(name: str | ModelConfig) -> PreTrainedTokenizerBase:
@@ -99,7 +124,7 @@ def _from_pretrained(kind: Any, config: ModelConfig, source: str, **settings: An
         return kind.from_pretrained(
             source, revision=config.revision or "main", trust_remote_code=config.trust_remote_code, **settings
         )
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
         first_line = str(error).strip().splitlines()[0]
         if Path(source).is_dir():
             advice = "the folder must hold config.json, *.safetensors and a tokenizer"
