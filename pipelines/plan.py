@@ -49,7 +49,7 @@ def _check_settings(config: Config, run: RunDir) -> None:
     # Imported here because they take seconds that --help need not pay.
     from pipelines.preferences.dataset import build_scoring  # noqa: PLC0415
     from pipelines.sampling.requests import build_processors  # noqa: PLC0415
-    from pipelines.training.arguments import dpo_arguments, lora_arguments  # noqa: PLC0415
+    from pipelines.training.arguments import lora_arguments, trainer_arguments  # noqa: PLC0415
 
     build_scoring(config)
     build_processors(config.evaluation.generation)
@@ -57,7 +57,7 @@ def _check_settings(config: Config, run: RunDir) -> None:
     for number in range(1, config.rounds + 1):
         settings = config.in_round(number)
         build_processors(settings.sampling.generation)
-        dpo_arguments(settings.training, config.model, run.training, config.seed)
+        trainer_arguments(settings.training, config.model, run.training, config.seed)
         lora_arguments(settings.training)
 
 

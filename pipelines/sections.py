@@ -244,13 +244,22 @@ class TrainingConfig:
     """The launcher's config: a name in configs/accelerate (`cpu`, `single_gpu`, …), a file, or `auto`."""
     dataset: str | None = None
     """A folder with a `pairs` config to train on; null is the run's own dataset."""
+    method: Literal["dpo", "sft", "kto", "grpo"] = "dpo"
+    """Which of TRL's trainers: on pairs; on the chosen completions; on every verdict as pass or fail; on samples drawn
+    and scored while it trains. Each takes its settings from the section of its name."""
     prefix_sharing: bool = True
-    """Compute each pair's prompt once, where the model allows it; false is TRL's trainer as it comes."""
+    """With `dpo`: compute what rows have in common once, where the model allows it; false is TRL's trainer as it is."""
     held_out: HeldOutConfig | None = None
     """Measure during training, keep the best weights, stop early; null for the last weights."""
     alerts: AlertsConfig = dataclasses.field(default_factory=AlertsConfig)
     dpo: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Passed to `trl.DPOConfig`."""
+    sft: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Passed to `trl.SFTConfig`."""
+    kto: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Passed to `trl.KTOConfig`."""
+    grpo: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Passed to `trl.GRPOConfig`."""
     lora: dict[str, Any] | None = None
     """Passed to `peft.LoraConfig`; null trains all weights."""
 

@@ -1,8 +1,9 @@
-"""Train the policy on the run's preference pairs with TRL's DPO.
+"""Train the policy on the run's preference pairs with TRL's DPO, or by another of TRL's methods.
 
     accelerate launch --config_file configs/accelerate/cpu.yaml scripts/train_dpo.py --config configs/default.yaml
 
-Reads dataset/; writes adapter/ (loads with peft) and training/log.json.
+Reads dataset/; writes adapter/ (loads with peft) and training/log.json. `training.method` in the config names the
+method: dpo (pairs), sft (their chosen sides), kto (every verdict), grpo (samples drawn and scored while it trains).
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from pipelines.stages import TRAIN
 
 
 def work(config: Config, run: RunDir) -> dict[str, Any]:
-    from pipelines.training.dpo import train_dpo
+    from pipelines.training.policy import train_policy
 
-    return train_dpo(config, run)
+    return train_policy(config, run)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -21,8 +21,8 @@ _WINDOW = 10
 class Alerts(TrainerCallback):  # type: ignore[misc]
     """Prints each alert when it first holds, and keeps them in `said`."""
 
-    def __init__(self, settings: AlertsConfig, beta: float, preferred_tokens: float) -> None:
-        """`preferred_tokens` is the mean length of the pairs' chosen completions."""
+    def __init__(self, settings: AlertsConfig, beta: float, preferred_tokens: float | None) -> None:
+        """`preferred_tokens`: mean length of the preferred completions, None where a method is given none."""
         self._settings, self._beta, self._preferred_tokens = settings, beta, preferred_tokens
         self.said: dict[str, str] = {}
 
@@ -38,7 +38,7 @@ class Alerts(TrainerCallback):  # type: ignore[misc]
     def _found(self, log: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
         steps = [entry for entry in log if "rewards/chosen" in entry]
         recent = steps[-_WINDOW:]
-        if len(recent) == _WINDOW:
+        if len(recent) == _WINDOW and self._beta:
             # A reward is β times the log-ratio of policy and reference (Rafailov et al. 2023, arXiv 2305.18290).
             fall = -statistics.mean(entry["rewards/chosen"] for entry in recent) / self._beta
             if fall > self._settings.chosen_fall_nats:
@@ -57,7 +57,7 @@ class Alerts(TrainerCallback):  # type: ignore[misc]
                 "draw new pairs with `rounds`",
             )
         measured = [entry["held_out/mean_tokens"] for entry in log if entry.get("held_out/mean_tokens")]
-        if len(measured) > 1:
+        if len(measured) > 1 and self._preferred_tokens:
             ratio = measured[-1] / self._preferred_tokens
             if not 1 / self._settings.length_ratio <= ratio <= self._settings.length_ratio:
                 yield (

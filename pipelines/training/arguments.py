@@ -1,4 +1,4 @@
-"""Sections of the config into the libraries' own classes: `trl.DPOConfig` and `peft.LoraConfig`.
+"""Sections of the config into the libraries' own classes: TRL's of the chosen method, and `peft.LoraConfig`.
 
 Keys and values are checked by those classes; a mistake comes back as one line that names the key. What the run folder
 decides (output folder, seed) and what the machine decides (CPU, bfloat16) is set here and may not be set in YAML.
@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import peft
 import torch
@@ -19,15 +19,18 @@ import trl
 from pipelines.errors import ConfigError
 from pipelines.sections import ModelConfig, TrainingConfig
 
+TrainerConfig: TypeAlias = "trl.DPOConfig | trl.SFTConfig | trl.KTOConfig | trl.GRPOConfig"
+_KINDS = {"dpo": trl.DPOConfig, "sft": trl.SFTConfig, "kto": trl.KTOConfig, "grpo": trl.GRPOConfig}
 _OURS = ("output_dir", "seed", "data_seed", "use_cpu")
 
 
-def dpo_arguments(training: TrainingConfig, model: ModelConfig, folder: Path, seed: int) -> trl.DPOConfig:
-    """`training.dpo` as TRL's config, with the run's folder and seed; ConfigError names a bad key or value."""
-    section = training.dpo
+def trainer_arguments(training: TrainingConfig, model: ModelConfig, folder: Path, seed: int) -> TrainerConfig:
+    """The method's section as TRL's config, with the run's folder and seed; ConfigError names a bad key or value."""
+    kind, where = _KINDS[training.method], f"training.{training.method}"
+    section: dict[str, Any] = getattr(training, training.method)
     for name in _OURS:
         if name in section:
-            raise ConfigError(f"training.dpo.{name} is decided by the run (--run, seed, model.device); leave it out")
+            raise ConfigError(f"{where}.{name} is decided by the run (--run, seed, model.device); leave it out")
     on_gpu = torch.cuda.is_available() and model.device != "cpu"
     defaults = {
         "report_to": "none",
@@ -38,10 +41,8 @@ def dpo_arguments(training: TrainingConfig, model: ModelConfig, folder: Path, se
         "bf16": on_gpu and model.dtype in ("auto", "bfloat16"),
     }
     values = {**defaults, **section}
-    _check_keys(trl.DPOConfig, section, "training.dpo")
-    return _construct(
-        trl.DPOConfig, {**values, "output_dir": str(folder), "seed": seed, "use_cpu": not on_gpu}, "training.dpo"
-    )
+    _check_keys(kind, section, where)
+    return _construct(kind, {**values, "output_dir": str(folder), "seed": seed, "use_cpu": not on_gpu}, where)
 
 
 def lora_arguments(training: TrainingConfig) -> peft.LoraConfig | None:

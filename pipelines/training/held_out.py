@@ -28,7 +28,6 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from trl import DPOTrainer
 from trl.trainer.utils import use_adapter
 
 from pipelines.models import Continuation, mean_kl_nats, next_tokens, render_prompt
@@ -56,9 +55,9 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
     def __init__(self, questions: Sequence[Question], settings: HeldOutConfig, seed: int, folder: Path) -> None:
         """`folder` is where the best weights are kept."""
         self._questions, self._settings, self._seed, self._folder = questions, settings, seed, folder
-        self._trainer: DPOTrainer | None = None
+        self._trainer: Trainer | None = None
 
-    def attach(self, trainer: DPOTrainer) -> None:
+    def attach(self, trainer: Trainer) -> None:
         """Say which trainer's policy is to be measured; it is made with this callback, so it comes after it."""
         self._trainer = trainer
 
@@ -81,7 +80,7 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
         if state.is_world_process_zero:
             found = [measure(trainer, self._questions, self._settings, self._seed)]
         broadcast_object_list(found, from_process=0)
-        # Not the DPO trainer's own `log`, which would put this step's training metrics into this entry.
+        # Not TRL's own `log`, which would put this step's training metrics into this entry.
         Trainer.log(trainer, {f"held_out/{name}": value for name, value in (found[0] or {}).items()})
         if state.is_world_process_zero:
             print(f"  step {state.global_step}: {_shown(found[0] or {})}", flush=True)
@@ -126,7 +125,7 @@ def best_measurement(state: TrainerState) -> dict[str, Any]:
     return max(measurements(state), key=lambda entry: (entry["held_out/exact"], entry["held_out/valid"]))
 
 
-def measure(trainer: DPOTrainer, questions: Sequence[Question], settings: HeldOutConfig, seed: int) -> dict[str, float]:
+def measure(trainer: Trainer, questions: Sequence[Question], settings: HeldOutConfig, seed: int) -> dict[str, float]:
     """Rates in [0, 1], mean length in tokens, and the KL from the reference in nats per token (0 is no change)."""
     model = _plain(trainer.accelerator.unwrap_model(trainer.model))
     tokenizer: PreTrainedTokenizerBase = trainer.processing_class
@@ -162,16 +161,16 @@ def measure(trainer: DPOTrainer, questions: Sequence[Question], settings: HeldOu
     }
 
 
-def _reference(trainer: DPOTrainer, continuations: Sequence[Continuation]) -> torch.Tensor:
+def _reference(trainer: Trainer, continuations: Sequence[Continuation]) -> torch.Tensor:
     with _reference_model(trainer) as model:
         return next_tokens(model, continuations)
 
 
 @contextlib.contextmanager
-def _reference_model(trainer: DPOTrainer) -> Iterator[PreTrainedModel]:
+def _reference_model(trainer: Trainer) -> Iterator[PreTrainedModel]:
     """What TRL measures the policy against: the model without its adapter, the adapter it started from, or a copy."""
     model = trainer.accelerator.unwrap_model(trainer.model)
-    if trainer.ref_model is not None:
+    if getattr(trainer, "ref_model", None) is not None:
         yield trainer.accelerator.unwrap_model(trainer.ref_model)
     else:
         with use_adapter(model, "ref" if "ref" in model.peft_config else None):

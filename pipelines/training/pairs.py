@@ -14,21 +14,23 @@ from pipelines.errors import DataError
 from pipelines.records import Task, load_lines
 from pipelines.rundir import RunDir, hash_files
 from pipelines.training.held_out import Question
+from pipelines.training.methods import TABLES
 
-_COLUMNS = ("prompt", "chosen", "rejected")
+_COLUMNS = {"pairs": ("prompt", "chosen", "rejected"), "kto": ("prompt", "completion", "label")}
 
 
-def load_pairs(config: Config, run: RunDir) -> Dataset:
-    """The training pairs of the run's dataset, or of the one the config names; DataError when they are no pairs."""
+def load_table(config: Config, run: RunDir) -> Dataset:
+    """What the method trains on of the run's dataset, or of the one the config names; DataError without it."""
+    name = TABLES[config.training.method]
     folder, advice = _source(config, run)
     try:
-        pairs = load_dataset(str(folder), "pairs", split="train", cache_dir=_cache(folder, run))
+        table = load_dataset(str(folder), name, split="train", cache_dir=_cache(folder, run))
     except (OSError, ValueError, DatasetsError) as error:
-        raise DataError(f"{folder}: no pairs can be loaded ({error}); {advice}") from error
-    for column in _COLUMNS:
-        if column not in pairs.column_names:
-            raise DataError(f"{folder}: pairs have no column {column!r}; they need prompt, chosen and rejected")
-    return pairs.select_columns(list(_COLUMNS))
+        raise DataError(f"{folder}: no {name} can be loaded ({error}); {advice}") from error
+    for column in _COLUMNS[name]:
+        if column not in table.column_names:
+            raise DataError(f"{folder}: {name} has no column {column!r}; it needs {', '.join(_COLUMNS[name])}")
+    return table
 
 
 def load_questions(config: Config, run: RunDir) -> list[Question]:
@@ -78,7 +80,7 @@ def _source(config: Config, run: RunDir) -> tuple[Path, str]:
     """The dataset's folder, and what to do when it does not serve."""
     own = config.training.dataset is None
     folder = run.require(run.dataset, "build_preferences.py") if own else Path(str(config.training.dataset))
-    advice = "run scripts/build_preferences.py again" if own else "name a folder whose card has a config `pairs`"
+    advice = "run scripts/build_preferences.py again" if own else "name a folder with configs `pairs` and `kto`"
     if not folder.is_dir():
         raise DataError(f"training.dataset must be a folder, got {str(folder)!r}; {advice}")
     return folder, advice

@@ -15,10 +15,34 @@ from trl import DPOTrainer
 LogProbs = dict[str, float]
 
 
-def policy_log_probs(trainer: DPOTrainer, index: int) -> LogProbs:
-    """Under the policy's present weights; runs in every process of a distributed model."""
+class WorkedPair:
+    """The first pair of a DPO training, followed from before it to after it. Every process of a launch takes part."""
+
+    def __init__(self, trainer: DPOTrainer, pairs: Dataset) -> None:
+        """Before training: note what the policy says now."""
+        self._trainer, self._pair = trainer, pairs[0]
+        self._before = policy_log_probs(trainer)
+
+    def describe(self) -> dict[str, Any]:
+        """The pair, the loss's settings, and its log-probabilities before, now and under the reference."""
+        trainer = self._trainer
+        return {
+            "prompt": self._pair["prompt"],
+            "chosen": _text(self._pair["chosen"]),
+            "rejected": _text(self._pair["rejected"]),
+            "beta": trainer.beta,
+            "loss_type": list(trainer.loss_types),
+            "loss_weights": list(trainer.loss_weights),
+            "reference": reference_log_probs(trainer),
+            "before": self._before,
+            "after": policy_log_probs(trainer),
+        }
+
+
+def policy_log_probs(trainer: DPOTrainer) -> LogProbs:
+    """Of the first pair, under the policy's present weights."""
     model = trainer.model
-    inputs = _batch(trainer, index)
+    inputs = _batch(trainer)
     labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, -100)
     was_training = model.training
     model.eval()
@@ -34,34 +58,18 @@ def policy_log_probs(trainer: DPOTrainer, index: int) -> LogProbs:
     return _named(found)
 
 
-def reference_log_probs(trainer: DPOTrainer, index: int) -> LogProbs:
-    """Under what TRL measures the policy against."""
-    row = trainer.train_dataset[index]
+def reference_log_probs(trainer: DPOTrainer) -> LogProbs:
+    """Of the first pair, under what TRL measures the policy against."""
+    row = trainer.train_dataset[0]
     if "ref_chosen_logps" in row:
         return {"chosen_logp": float(row["ref_chosen_logps"]), "rejected_logp": float(row["ref_rejected_logps"])}
     model = trainer.ref_model if trainer.ref_model is not None else trainer.model
-    return _named(torch.cat(trainer.compute_ref_log_probs(model, _batch(trainer, index))))
+    return _named(torch.cat(trainer.compute_ref_log_probs(model, _batch(trainer))))
 
 
-def describe(trainer: DPOTrainer, pairs: Dataset, index: int, before: LogProbs) -> dict[str, Any]:
-    """The pair, the loss's settings, and its log-probabilities before, now and under the reference."""
-    row = pairs[index]
-    return {
-        "prompt": row["prompt"],
-        "chosen": _text(row["chosen"]),
-        "rejected": _text(row["rejected"]),
-        "beta": trainer.beta,
-        "loss_type": list(trainer.loss_types),
-        "loss_weights": list(trainer.loss_weights),
-        "reference": reference_log_probs(trainer, index),
-        "before": before,
-        "after": policy_log_probs(trainer, index),
-    }
-
-
-def _batch(trainer: DPOTrainer, index: int) -> dict[str, torch.Tensor]:
+def _batch(trainer: DPOTrainer) -> dict[str, torch.Tensor]:
     names = ("prompt_ids", "chosen_ids", "rejected_ids")
-    row = trainer.train_dataset[index]
+    row = trainer.train_dataset[0]
     batch = trainer.data_collator([{name: row[name] for name in names}])
     return {name: value.to(trainer.accelerator.device) for name, value in batch.items()}
 

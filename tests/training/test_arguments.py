@@ -10,7 +10,7 @@ from pipelines.errors import ConfigError
 from pipelines.plan import launcher_config, launcher_environment
 from pipelines.sections import ModelConfig, TrainingConfig
 from pipelines.stages import JUDGE, TRAIN
-from pipelines.training.arguments import dpo_arguments, lora_arguments
+from pipelines.training.arguments import lora_arguments, trainer_arguments
 
 CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"
 
@@ -18,7 +18,7 @@ CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
 def test_every_shipped_training_section_is_one_that_the_libraries_take(path: Path, tmp_path: Path):
     config = load_config(path)
-    arguments = dpo_arguments(config.training, ModelConfig(device="cpu"), tmp_path, seed=3)
+    arguments = trainer_arguments(config.training, ModelConfig(device="cpu"), tmp_path, seed=3)
     assert (arguments.seed, arguments.use_cpu, arguments.report_to) == (3, True, [])
     assert lora_arguments(config.training).r == config.training.lora["r"]
 
