@@ -29,7 +29,12 @@ CONFIG = {
     "tasks": {"families": {"range": {"train": 4, "held_out": 2}, "record": {"train": 0, "held_out": 1}}},
     "sampling": {"samples_per_task": 4, "max_new_tokens": 8, "worked_examples": 1},
     "training": {"dpo": DPO, "lora": {"r": 4, "target_modules": "all-linear"}},
-    "evaluation": {"samples_per_task": 2, "max_new_tokens": 8, "worked_examples": 1},
+    "evaluation": {
+        "samples_per_task": 2,
+        "max_new_tokens": 8,
+        "worked_examples": 1,
+        "chat": {"file": str(ROOT / "data" / "chat.yaml"), "samples_per_prompt": 1, "max_new_tokens": 4},
+    },
 }
 
 

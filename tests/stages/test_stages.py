@@ -87,6 +87,10 @@ def test_a_whole_run_leaves_what_the_contract_names(do, arguments: list[str], pl
     assert set(cell) == {"count", "total", "rate", "low", "high"}
     assert cell["total"] == 2 * 2
     assert {"overall", "range", "record"} == set(metrics["before"]["worked_examples"])
+    assert metrics["chat"]["kl_nats_per_token"] > 0
+    assert {"prompt", "before", "after"} == set(
+        json.loads((planted / "evaluation" / "chat.json").read_text())["answers"][0]
+    )
 
 
 def test_all_weights_can_be_trained_without_an_adapter(do, arguments: list[str], planted: Path, config_file: Path):
