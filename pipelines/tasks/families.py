@@ -64,17 +64,6 @@ def letters_task(rng: random.Random) -> Draft:
     )
 
 
-def backwards_task(rng: random.Random) -> Draft:
-    """A run of the alphabet from its end to its beginning, lower case."""
-    draft = letters_task(rng)
-    letters = draft.target[::-1]
-    return Draft(
-        prompt=f"Write a JSON list of the letters from {letters[0]} back to {letters[-1]}.",
-        target=letters,
-        schema=draft.schema,
-    )
-
-
 def evens_task(rng: random.Random) -> Draft:
     """Even numbers counting up."""
     length = rng.randint(3, 6)
@@ -154,7 +143,6 @@ FAMILIES: dict[str, Callable[[random.Random], Draft]] = {
     "range": range_task,
     "countdown": countdown_task,
     "letters": letters_task,
-    "backwards": backwards_task,
     "evens": evens_task,
     "repeat": repeat_task,
     "words": words_task,
