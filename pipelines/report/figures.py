@@ -13,6 +13,8 @@ from pipelines.attention.figures import render
 
 BEFORE, AFTER = "#7d7c78", "#00528a"
 MEASURE_NAMES = {"valid": "valid JSON", "schema_valid": "valid under the schema", "exact": "exactly right"}
+_FEW = 12
+"""Points up to which each is marked."""
 PROMPTINGS = {"bare": "bare prompt", "worked_examples": "with worked examples"}
 
 
@@ -53,21 +55,35 @@ def _dumbbell(panel: Axes, place: int, metrics: dict[str, Any], prompting: str, 
 
 
 def draw_curves(log: Sequence[dict[str, Any]]) -> dict[str, bytes]:
-    """`{"svg", "png"}`: loss, reward margin and log-probabilities of both sides over the training steps."""
+    """`{"svg", "png"}`: loss, margin and log-probabilities over the steps; below, what held-out tasks showed."""
     steps = [entry for entry in log if "rewards/margins" in entry and "loss" in entry]
-    figure = Figure(figsize=(9.6, 2.7), layout="constrained")
-    loss, margin, logps = figure.subplots(1, 3)
-    at = [entry["step"] for entry in steps]
-    loss.plot(at, [entry["loss"] for entry in steps], color=AFTER)
-    loss.set_title("loss", fontsize=11, loc="left")
-    margin.plot(at, [entry["rewards/margins"] for entry in steps], color=AFTER)
-    margin.set_title("reward margin, chosen − rejected", fontsize=11, loc="left")
-    for side, colour in (("chosen", AFTER), ("rejected", BEFORE)):
-        logps.plot(at, [entry[f"logps/{side}"] for entry in steps], color=colour, label=side)
-    logps.set_title("log-probability (nats)", fontsize=11, loc="left")
-    logps.legend(frameon=False)
-    for panel in (loss, margin, logps):
-        panel.set_xlabel("step")
-        panel.grid(color="#e6e6e3")
-        panel.spines[["top", "right"]].set_visible(False)
+    measured = [entry for entry in log if "held_out/exact" in entry]
+    figure = Figure(figsize=(9.6, 5.2 if measured else 2.7), layout="constrained")
+    panels = figure.subplots(2 if measured else 1, 3, squeeze=False)
+    loss, margin, logps = panels[0]
+    _curve(loss, "loss", steps, {"": "loss"})
+    _curve(margin, "reward margin, chosen − rejected", steps, {"": "rewards/margins"})
+    _curve(logps, "log-probability (nats)", steps, {side: f"logps/{side}" for side in ("chosen", "rejected")})
+    if measured:
+        rates, length, divergence = panels[1]
+        names = {"exactly right": "held_out/exact", "valid JSON": "held_out/valid"}
+        _curve(rates, "held-out completions", measured, names)
+        rates.set_ylim(-0.03, 1.03)
+        rates.set_yticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
+        _curve(length, "their length (tokens)", measured, {"": "held_out/mean_tokens"})
+        _curve(divergence, "from the reference (nats a token)", measured, {"": "held_out/kl_nats_per_token"})
     return render(figure)
+
+
+def _curve(panel: Axes, title: str, entries: Sequence[dict[str, Any]], lines: dict[str, str]) -> None:
+    """One panel: a line per name, the first in the colour of what is wanted."""
+    at = [entry["step"] for entry in entries]
+    marker = "o" if len(entries) <= _FEW else None
+    for (label, key), colour in zip(lines.items(), (AFTER, BEFORE), strict=False):
+        panel.plot(at, [entry[key] for entry in entries], color=colour, label=label, marker=marker, ms=4)
+    panel.set_title(title, fontsize=11, loc="left")
+    if len(lines) > 1:
+        panel.legend(frameon=False)
+    panel.set_xlabel("step")
+    panel.grid(color="#e6e6e3")
+    panel.spines[["top", "right"]].set_visible(False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import shlex
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from pipelines.tasks.splits import handout_task
 _SHOWN_PAIRS = 6
 _SHOWN_COMPLETIONS = 8
 _ENDING_STEPS = 5
+_ROUND = ("sample", "pair", "train")
+_SIDES = ("chosen", "rejected")
 
 
 def render_report(config: Config, run: RunDir) -> dict[str, Any]:
@@ -156,17 +159,44 @@ def _update(run: RunDir) -> dict[str, Any] | None:
         return None
     log = json.loads(path.read_text(encoding="utf-8"))
     steps = [entry for entry in log if "loss" in entry]
-    stage = run.manifest().get("stages", {}).get("train")
-    if not steps or not stage:
+    stages = run.manifest().get("stages", {})
+    if not steps or "train" not in stages:
         return None
-    ending = steps[-_ENDING_STEPS:]
+    margins = [entry["rewards/margins"] for entry in steps if "rewards/margins" in entry]
+    ending = margins[-_ENDING_STEPS:]
     return {
         "figure": _figure(run, "training", draw_curves(log)),
-        "first_margin": steps[0]["rewards/margins"],
+        "first_margin": margins[0] if margins else None,
         "ending_steps": len(ending),
-        "ending_margin": sum(entry["rewards/margins"] for entry in ending) / len(ending),
-        "facts": stage,
+        "ending_margin": sum(ending) / len(ending) if ending else None,
+        "facts": stages["train"],
+        "rounds": [{name: stages.get(f"{name}{suffix}", {}) for name in _ROUND} for suffix in _suffixes(stages)],
+        "worked": _worked(run),
     }
+
+
+def _suffixes(stages: dict[str, Any]) -> list[str]:
+    """What the names of each round's stages end in, in order; the last round's in nothing."""
+    earlier = sorted(int(name.removeprefix("train_")) for name in stages if name.startswith("train_"))
+    return [*(f"_{number}" for number in earlier), ""]
+
+
+def _worked(run: RunDir) -> dict[str, Any] | None:
+    """The first pair's numbers put into DPO's loss (Rafailov et al. 2023, arXiv 2305.18290, eq. 7)."""
+    path = run.training / "worked_pair.json"
+    if not path.exists():
+        return None
+    pair = json.loads(path.read_text(encoding="utf-8"))
+    steps = {}
+    for phase in ("before", "after"):
+        ratios = {side: pair[phase][f"{side}_logp"] - pair["reference"][f"{side}_logp"] for side in _SIDES}
+        margin = pair["beta"] * (ratios["chosen"] - ratios["rejected"])
+        steps[phase] = {
+            "ratios": ratios,
+            "margin": margin,
+            "loss": max(-margin, 0.0) + math.log1p(math.exp(-abs(margin))),
+        }
+    return {**pair, "steps": steps, "request": pair["prompt"][-1]["content"]}
 
 
 def _behaviour(config: Config, run: RunDir) -> dict[str, Any] | None:
