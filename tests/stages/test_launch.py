@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from accelerate import PartialState
 
 from pipelines.errors import ConfigError
@@ -53,3 +54,16 @@ def test_two_processes_train_as_one_with_the_same_global_batch(
     for mine, theirs in zip(one[:-1], two[:-1], strict=True):
         for name in ("loss", "grad_norm", "rewards/margins"):
             assert mine[name] == pytest.approx(theirs[name], rel=1e-4, abs=1e-5), (mine["step"], name)
+
+
+@pytest.mark.slow
+def test_two_processes_measure_held_out_tasks_as_one(do, arguments: list[str], planted: Path, config_file: Path):
+    for file in (config_file, planted / "config.yaml"):
+        tree = yaml.safe_load(file.read_text())
+        tree["preferences"] = {**tree.get("preferences", {}), "test_fraction": 0.25}
+        tree["training"]["held_out"] = {"every_steps": 3, "samples_per_task": 2, "max_new_tokens": 4}
+        file.write_text(yaml.safe_dump(tree))
+    do(arguments, "judge_completions", "build_preferences")
+    measured = [entry for entry in launch(arguments, planted, 2) if "held_out/exact" in entry]
+    assert [entry["step"] for entry in measured] == [0, 3, 6]
+    assert measured[0]["held_out/kl_nats_per_token"] == 0 < measured[-1]["held_out/kl_nats_per_token"]
