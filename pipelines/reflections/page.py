@@ -7,16 +7,15 @@ long answer is cut with a note of how long it was.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import datetime
-import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
 
 import jinja2
 from markupsafe import Markup
 
+from pipelines.pages import policy_hash
 from pipelines.reflections.responses import Response
 from pipelines.reflections.visible import Excerpt, excerpt, one_line
 
@@ -66,7 +65,7 @@ def render_reflections(
     )
     return environment.get_template("reflections.html.j2").render(
         style=Markup(style),  # noqa: S704 - our own file
-        style_hash="sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        style_hash=policy_hash(style),
         questions=questions,
         responses=len(responses),
         named=sum(response.name is not None for response in responses),

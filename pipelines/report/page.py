@@ -7,19 +7,23 @@ leaves a section that names the command to run. Model output is untrusted: the t
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import math
 import shlex
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pyarrow.parquet
+from markupsafe import Markup
 
 from pipelines.attention.maps import AttentionMaps
 from pipelines.attention.scores import telling_head
 from pipelines.config import Config
 from pipelines.evaluation.held_out import load_phase
+from pipelines.pages import policy_hash
 from pipelines.preferences.dataset import load_judged
 from pipelines.records import Completion, Task, Verdict, load_lines, to_json
 from pipelines.report.figures import draw_curves, draw_rates
@@ -27,6 +31,7 @@ from pipelines.rewards import judge
 from pipelines.rundir import RunDir, write_bytes, write_text
 from pipelines.stages import PLAN, Stage
 from pipelines.tasks import handout_path, load_handout
+from pipelines.tasks.handout import Handout
 from pipelines.tasks.splits import handout_task
 
 _SHOWN_PAIRS = 6
@@ -38,6 +43,7 @@ _SIDES = ("chosen", "rejected")
 
 def render_report(config: Config, run: RunDir) -> dict[str, Any]:
     """Write `report.html` and `figures/`; returns the page's size."""
+    handout = load_handout(handout_path(config, run))
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pipelines.report"),
         autoescape=True,
@@ -45,10 +51,14 @@ def render_report(config: Config, run: RunDir) -> dict[str, Any]:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    closing = (files("pipelines.report") / "templates" / "closing.js").read_text("utf-8")
     environment.filters.update(percent=_percent, json=lambda value: json.dumps(value, ensure_ascii=False))
     page = environment.get_template("report.html.j2").render(
-        run_name=run.root.name,
-        handout=load_handout(handout_path(config, run)),
+        run_name=run.root.resolve().name,
+        closing_script=Markup(closing),  # noqa: S704 - our own file
+        closing_hash=policy_hash(closing),
+        closing_key=_closing_key(run, handout),
+        handout=handout,
         attention=_attention(run),
         labels=_labels(handout_path(config, run)),
         pairs=_pairs(run),
@@ -60,6 +70,12 @@ def render_report(config: Config, run: RunDir) -> dict[str, Any]:
     )
     write_text(run.report_file, page)
     return {"kilobytes": len(page.encode()) // 1000}
+
+
+def _closing_key(run: RunDir, handout: Handout) -> str:
+    """What the answers are kept under: pages of other runs, or with other questions, have another."""
+    named = json.dumps([str(run.root.resolve()), *handout.closing_questions])
+    return hashlib.sha256(named.encode()).hexdigest()[:16]
 
 
 def _command(run: RunDir, stage: Stage) -> str:

@@ -6,8 +6,6 @@ they travel as JSON and reach the page as text nodes.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 import json
 from collections.abc import Mapping, Sequence
@@ -20,6 +18,7 @@ from markupsafe import Markup
 
 from pipelines.attention.explorer.payload import View, build_payload
 from pipelines.attention.readable import readable, shortened
+from pipelines.pages import policy_hash
 from pipelines.rundir import write_text
 
 _SCRIPTS = ("data", "theme", "draw", "overview", "sketch", "evidence", "export", "head", "app")
@@ -48,8 +47,8 @@ def render_explorer(
         title=title,
         style=Markup(style),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own files
-        style_hash=_hash(style),
-        script_hash=_hash(script),
+        style_hash=policy_hash(style),
+        script_hash=policy_hash(script),
         payload=Markup(_embed(build_payload(views, title, findings))),  # noqa: S704 - every `<` is escaped
     )
 
@@ -77,7 +76,3 @@ def _embed(payload: object) -> str:
     """JSON that no HTML parser can leave, and no script parser trip over."""
     text = json.dumps(payload, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,69 @@
+// The closing questions: answers stay in this browser and leave as a file when the reader says so.
+(() => {
+  "use strict";
+  const form = document.getElementById("closing");
+  const status = document.getElementById("closing-status");
+  const key = "closing-questions/" + form.dataset.key;
+  const boxes = [...form.querySelectorAll("textarea")];
+  const name = form.querySelector("input");
+
+  const answers = () => boxes.map((box) => ({ question: box.dataset.question, answer: box.value }));
+
+  const restore = () => {
+    try {
+      const kept = JSON.parse(localStorage.getItem(key) || "{}");
+      name.value = typeof kept.name === "string" ? kept.name : "";
+      for (const box of boxes) {
+        const found = (kept.answers || []).find((one) => one.question === box.dataset.question);
+        if (found && typeof found.answer === "string") box.value = found.answer;
+      }
+    } catch {
+      status.textContent = "What was kept here cannot be read; write anew.";
+    }
+  };
+
+  const keep = () => {
+    try {
+      localStorage.setItem(key, JSON.stringify({ name: name.value, answers: answers() }));
+      status.textContent = "Kept in this browser.";
+    } catch {
+      status.textContent = "This browser keeps nothing: save a file before you leave.";
+    }
+  };
+
+  const save = (content, type, suffix) => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([content], { type }));
+    link.download = "closing-questions." + suffix;
+    link.click();
+    URL.revokeObjectURL(link.href);
+    status.textContent = "Saved as " + link.download + ".";
+  };
+
+  const json = () =>
+    JSON.stringify(
+      {
+        format: "closing-questions/1",
+        run: form.dataset.run,
+        handout: form.dataset.handout,
+        written: new Date().toISOString(),
+        name: name.value.trim() || null,
+        answers: answers(),
+      },
+      null,
+      2,
+    ) + "\n";
+
+  const markdown = () => {
+    const own = answers().filter((one) => one.answer.trim());
+    const parts = own.map((one) => "## " + one.question + "\n\n" + one.answer.trim() + "\n");
+    return ["# Closing questions\n", ...(name.value.trim() ? [name.value.trim() + "\n"] : []), ...parts].join("\n");
+  };
+
+  restore();
+  form.addEventListener("input", keep);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  document.getElementById("closing-json").addEventListener("click", () => save(json(), "application/json", "json"));
+  document.getElementById("closing-markdown").addEventListener("click", () => save(markdown(), "text/markdown", "md"));
+  document.documentElement.dataset.ready = "";
+})();
