@@ -51,12 +51,12 @@ def render_report(config: Config, run: RunDir) -> dict[str, Any]:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    closing = (files("pipelines.report") / "templates" / "closing.js").read_text("utf-8")
+    script = (files("pipelines.report") / "templates" / "report.js").read_text("utf-8")
     environment.filters.update(percent=_percent, json=lambda value: json.dumps(value, ensure_ascii=False))
     page = environment.get_template("report.html.j2").render(
         run_name=run.root.resolve().name,
-        closing_script=Markup(closing),  # noqa: S704 - our own file
-        closing_hash=policy_hash(closing),
+        script=Markup(script),  # noqa: S704 - our own file
+        script_hash=policy_hash(script),
         closing_key=_closing_key(run, handout),
         handout=handout,
         attention=_attention(run),

@@ -1,6 +1,10 @@
-// The closing questions: answers stay in this browser and leave as a file when the reader says so.
+// ?sheet and ?sheet=answers show the worksheet alone. The closing questions' answers stay in this browser and leave as a
+// file when the reader says so.
 (() => {
   "use strict";
+  const wanted = new URLSearchParams(location.search);
+  if (wanted.has("sheet")) document.documentElement.dataset.view = wanted.get("sheet") === "answers" ? "answers" : "sheet";
+
   const form = document.getElementById("closing");
   const status = document.getElementById("closing-status");
   const key = "closing-questions/" + form.dataset.key;
