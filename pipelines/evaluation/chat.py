@@ -29,6 +29,14 @@ class ChatFindings:
     answers: tuple[tuple[str, str], ...]
     """(prompt, text), in the order of the prompts."""
     continuations: tuple[Continuation, ...]
+    """The same answers as token ids."""
+
+    def first_of_each(self) -> tuple[Continuation, ...]:
+        """One answer per prompt."""
+        first = {
+            prompt: one for (prompt, _), one in zip(reversed(self.answers), reversed(self.continuations), strict=True)
+        }
+        return tuple(first.values())
 
     def summary(self) -> dict[str, Any]:
         """Counts, the share of JSON nobody asked for with its interval, and the mean length in tokens."""
@@ -80,7 +88,6 @@ def chat(
 
 
 def divergence(policy: PreTrainedModel, base: PreTrainedModel, findings: ChatFindings) -> float:
-    """KL(policy ‖ base) in nats per token, on the policy's own answers."""
-    return mean_kl_nats(
-        findings.continuations, lambda some: next_tokens(policy, some), lambda some: next_tokens(base, some)
-    )
+    """KL(policy ‖ base) in nats per token, on the policy's own first answer to each prompt."""
+    rows = findings.first_of_each()
+    return mean_kl_nats(rows, lambda some: next_tokens(policy, some), lambda some: next_tokens(base, some))
