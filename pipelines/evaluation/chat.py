@@ -33,9 +33,9 @@ class ChatFindings:
 
     def first_of_each(self) -> tuple[Continuation, ...]:
         """One answer per prompt."""
-        first = {
-            prompt: one for (prompt, _), one in zip(reversed(self.answers), reversed(self.continuations), strict=True)
-        }
+        first: dict[str, Continuation] = {}
+        for (prompt, _), one in zip(self.answers, self.continuations, strict=True):
+            first.setdefault(prompt, one)
         return tuple(first.values())
 
     def summary(self) -> dict[str, Any]:
