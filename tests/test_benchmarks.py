@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.benchmarks.training import TrainingBenchmark, long_prompt_pairs
 from pipelines.errors import ConfigError
-from tests.stages.conftest import load_script
+from tests.stages.conftest import ROOT, load_script
 
 ENGINES = "pipelines,transformers_generate"
 
@@ -55,3 +56,35 @@ def test_a_python_without_vllm_is_one_line(tiny_folder: Path):
 
     with pytest.raises(ConfigError, match="cannot start vLLM; name a Python that has it"):
         VllmEngine(Path(sys.executable), tiny_folder)
+
+
+@pytest.mark.slow
+def test_the_training_benchmarks_last_line_has_every_trainers_seconds_per_step(tiny_folder: Path, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    arguments = ["--model", str(tiny_folder), "--batch-size", "2", "--steps", "1", "--rounds", "1"]
+    assert load_script("benchmark_training")([*arguments, "--pair-sets", "worked_examples,bare"]) == 0
+    result = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    for pair_set in ("worked_examples", "bare"):
+        assert set(result["seconds_per_step"][pair_set]) == {"trl", "trl_best", "pipelines"}
+        assert all(seconds > 0 for seconds in result["seconds_per_step"][pair_set].values())
+
+
+def test_pairs_of_the_training_benchmark_are_bare_or_follow_worked_examples():
+    settings = {"model": "", "config": ROOT / "configs" / "default.yaml", "batch_size": 2, "steps": 1, "rounds": 1}
+    asked = TrainingBenchmark(dataset=ROOT / "data" / "json-preferences", pair_sets=(), **settings)
+    bare, examples = asked.pairs("bare"), asked.pairs("worked_examples")
+    assert [len(pair["prompt"]) for pair in bare] == [1] * 4
+    assert [len(pair["prompt"]) for pair in examples] == [7] * 4
+    assert [pair["chosen"] for pair in bare] == [pair["chosen"] for pair in examples]
+
+
+def test_long_prompts_have_nothing_in_common():
+    prompts = [pair["prompt"][0]["content"] for pair in long_prompt_pairs(6)]
+    assert len({prompt[:20] for prompt in prompts}) == 6
+    assert min(map(len, prompts)) > 1500
+
+
+def test_more_steps_than_pairs_is_one_line(tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert load_script("benchmark_training")(["--steps", "1000", "--rounds", "1", "--pair-sets", "bare"]) == 2
+    assert "177 pairs, 8008 wanted; lower --steps" in capsys.readouterr().err
