@@ -63,3 +63,13 @@ def test_the_training_page_can_be_typed_from_top_to_bottom(do, arguments: list[s
         assert load_script(name)([*given, *place]) == 0
     assert {name for name, _ in ran} == {"build_tasks", "train_dpo", "export_model"}
     assert list((planted / "tracked").rglob("events.out.tfevents.*"))
+
+
+def test_the_preference_page_makes_a_dataset_of_what_somebody_sampled(do, arguments: list[str], planted: Path):
+    shown = [script_of(words) for words in commands(ROOT / "docs" / "preference-data.md")]
+    names = [name for name, _ in shown]
+    assert names == ["build_tasks", "sample_completions", "judge_completions", "build_preferences"]
+    for name, given in shown:
+        if name != "sample_completions":  # planted: the tiny model writes no JSON
+            assert load_script(name)([*given, *arguments]) == 0
+    assert (planted / "dataset" / "README.md").exists()
