@@ -1,0 +1,63 @@
+"""The parser's way through a sample, told step by step."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.report.tape import read_tape
+from pipelines.rewards import JSONRejected, parse_json
+
+
+def test_the_handouts_wrong_sample_stops_at_its_round_bracket():
+    tape = read_tape("[1, 2, 3, 4)")
+    assert [step.text for step in tape.first] == ["[", "1", ",", "2", ",", "3", ",", "4"]
+    assert (tape.stop, tape.rest, tape.final.open) == (11, ")", ("[",))
+    assert set(tape.final.expected) == {",", "]", "more of the number"}
+
+
+def test_the_handouts_right_sample_is_read_to_its_end():
+    tape = read_tape("[1, 2, 3]")
+    assert (tape.stop, tape.rest) == (None, "")
+    assert (tape.final.open, tape.final.expected) == ((), ("the end",))
+
+
+@pytest.mark.parametrize(
+    ("text", "last", "expected"),
+    [
+        ('{"a"', '"a"', (":",)),
+        ('{"a": 1, ', ",", ("a string",)),
+        ('{"a": tr', None, None),
+        ('["abc', '"abc', ("more of the string",)),
+        ("[", "[", ("a value", "]")),
+        ("true x", "true", ("the end",)),
+    ],
+)
+def test_what_may_come_next(text: str, last: str | None, expected: tuple[str, ...] | None):
+    final = read_tape(text).final
+    if last is not None:
+        assert (final.text, final.expected) == (last, expected)
+
+
+def test_nothing_is_read_of_a_text_that_begins_wrong():
+    tape = read_tape("Sure! [1, 2, 3]")
+    assert (tape.first, tape.last, tape.stop, tape.final) == ((), (), 0, None)
+
+
+def test_of_a_long_text_the_beginning_and_the_end_are_kept():
+    tape = read_tape("[" + "1, " * 500 + "2)")
+    assert (len(tape.first), tape.left_out, len(tape.last)) == (4, 982, 16)
+    assert tape.final.text == "2"
+
+
+@given(st.text(alphabet='[]{},:"1e.-truefalsn \\\n', max_size=30))
+def test_the_stop_is_the_parsers_own(text: str):
+    try:
+        parse_json(text)
+        offset = None
+    except JSONRejected as rejected:
+        offset = rejected.offset
+    tape = read_tape(text)
+    assert tape.stop == offset
+    assert "".join(step.text for step in tape.first + tape.last) == "".join((text[:offset]).split()) or tape.left_out
