@@ -1,89 +1,172 @@
-"""Figures of what training changed: held-out rates before and after, and the course of training. SVG and PNG."""
+"""Figures of what training changed: held-out rates before and after, and the course of training. SVG and PNG.
+
+Takes metrics or a trainer's log; leaves drawings as bytes, in the page's colours on paper. The page shows them in its
+other colours in the dark; the run folder keeps them as files, for other documents.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import base64
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pipelines.attention.figures import render
+from pipelines.attention.readable import readable, shortened
+from pipelines.report.artefacts import Artefact
+from pipelines.rundir import RunDir, write_bytes
 
-BEFORE, AFTER = "#7d7c78", "#00528a"
 MEASURE_NAMES = {"valid": "valid JSON", "schema_valid": "valid under the schema", "exact": "exactly right"}
+PROMPTINGS = {"bare": "bare prompt", "worked_examples": "with worked examples"}
 _FEW = 12
 """Points up to which each is marked."""
-PROMPTINGS = {"bare": "bare prompt", "worked_examples": "with worked examples"}
+_LONGEST_NAME = 24
+_MOST_FAMILIES = 40
+_PANELS = (
+    ("loss", {"": "loss"}),
+    ("reward margin, chosen − rejected", {"": "rewards/margins"}),
+    ("log-probability (nats)", {"chosen": "logps/chosen", "rejected": "logps/rejected"}),
+    ("reward", {"": "reward"}),
+    ("length (tokens)", {"": "completions/mean_length"}),
+    ("tokens predicted right", {"": "mean_token_accuracy"}),
+)
+"""What trainers log, title by title; a figure has the first three that the log holds."""
+_HELD_OUT_PANELS = (
+    ("held-out completions", {"exactly right": "held_out/exact", "valid JSON": "held_out/valid"}),
+    ("their length (tokens)", {"": "held_out/mean_tokens"}),
+    ("from the reference (nats a token)", {"": "held_out/kl_nats_per_token"}),
+)
 
 
-def draw_rates(metrics: dict[str, Any], measure: str = "exact") -> dict[str, bytes]:
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Theme:
+    """The colours of a figure, those of the page around it, no two of them the same."""
+
+    paper: str
+    ink: str
+    rule: str
+    before: str
+    after: str
+
+    def settings(self) -> dict[str, str]:
+        """matplotlib's settings for text and lines."""
+        names = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "axes.titlecolor")
+        paper = {"figure.facecolor": self.paper, "axes.facecolor": self.paper, "savefig.facecolor": self.paper}
+        return {**dict.fromkeys(names, self.ink), **paper}
+
+
+LIGHT = Theme(paper="#fdfdfb", ink="#1c1d1f", rule="#e2e2dd", before="#7d7c78", after="#00528a")
+DARK = Theme(paper="#15171a", ink="#eceae4", rule="#2c3035", before="#a3a6ab", after="#7cc0f0")
+
+
+def keep(run: RunDir, name: str, drawn: Mapping[str, bytes]) -> dict[str, str]:
+    """Keep a figure as files of the run, and give it to the page as data URIs, `light` and `dark`."""
+    for suffix, content in drawn.items():
+        write_bytes(run.root / "figures" / f"{name}.{suffix}", content)
+    shown = {"light": drawn["svg"], "dark": _in_the_dark(drawn["svg"])}
+    return {theme: "data:image/svg+xml;base64," + base64.b64encode(svg).decode() for theme, svg in shown.items()}
+
+
+def _in_the_dark(svg: bytes) -> bytes:
+    """The same drawing in the other colours: quicker than to draw it twice."""
+    for name in Theme.__slots__:
+        svg = svg.replace(getattr(LIGHT, name).encode(), getattr(DARK, name).encode())
+    return svg
+
+
+def draw_rates(metrics: Artefact, measure: str = "exact") -> dict[str, bytes]:
     """`{"svg", "png"}`: one row per family, before → after with 95 % intervals, a panel per prompting."""
-    promptings = [name for name in PROMPTINGS if name in metrics["before"]]
-    families = [name for name in metrics["before"][promptings[0]] if name != "overall"]
+    promptings = [name for name in PROMPTINGS if metrics.has("before", name)]
+    families = [name for name in metrics.table("before", promptings[0]) if name != "overall"][:_MOST_FAMILIES]
     rows = ["overall", *families]
-    figure = Figure(figsize=(4.6 * len(promptings) + 1, 0.9 + 0.36 * len(rows)), layout="constrained")
-    panels = figure.subplots(1, len(promptings), sharey=True, squeeze=False)[0]
-    trained = set(metrics["trained_families"])
-    for panel, prompting in zip(panels, promptings, strict=True):
-        for place, name in enumerate(rows):
-            _dumbbell(panel, place, metrics, prompting, name, measure)
-        panel.set_title(PROMPTINGS[prompting], fontsize=11, loc="left")
-        panel.set_xlim(-0.02, 1.02)
-        panel.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
-        panel.grid(axis="x", color="#e6e6e3")
-        panel.set_axisbelow(True)
-        panel.spines[["top", "right", "left"]].set_visible(False)
-        panel.tick_params(length=0)
-        panel.set_xlabel(f"completions that are {MEASURE_NAMES[measure]}")
-    labels = [name if name == "overall" or name in trained else f"{name} (never trained on)" for name in rows]
-    panels[0].set_yticks(range(len(rows)), labels)
-    panels[0].invert_yaxis()
-    handles = [Line2D([], [], marker="o", ls="", color=colour) for colour in (BEFORE, AFTER)]
-    figure.legend(handles, ["before", "after"], loc="outside lower center", ncols=2, frameon=False)
-    return render(figure)
+    with rc_context(LIGHT.settings()):
+        figure = Figure(figsize=(4.4 * len(promptings) + 1.2, 0.9 + 0.36 * len(rows)), layout="constrained")
+        panels = figure.subplots(1, len(promptings), sharey=True, squeeze=False)[0]
+        for panel, prompting in zip(panels, promptings, strict=True):
+            for place, name in enumerate(rows):
+                _dumbbell(panel, place, metrics, (prompting, name, measure))
+            _dress(panel, title=PROMPTINGS[prompting], axis="x")
+            panel.set_xlim(-0.02, 1.02)
+            panel.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100 %"])
+            panel.spines["left"].set_visible(False)
+            panel.set_xlabel(f"completions that are {MEASURE_NAMES[measure]}")
+        trained = {"overall", *metrics.rows("trained_families")}
+        panels[0].set_yticks(range(len(rows)), [_named(name) + ("" if name in trained else " *") for name in rows])
+        panels[0].invert_yaxis()
+        colours = {"before": LIGHT.before, "after": LIGHT.after}
+        handles = [Line2D([], [], marker="o", ls="", color=colour) for colour in colours.values()]
+        figure.legend(handles, list(colours), loc="outside lower center", ncols=2, frameon=False)
+        return render(figure)
 
 
-def _dumbbell(panel: Axes, place: int, metrics: dict[str, Any], prompting: str, name: str, measure: str) -> None:
-    for phase, colour, offset in (("before", BEFORE, -0.12), ("after", AFTER, 0.12)):
-        rate = metrics.get(phase, {}).get(prompting, {}).get(name, {}).get(measure)
-        if not rate or rate["rate"] is None:
+def _named(name: str) -> str:
+    # A dollar would start matplotlib's own formulas.
+    return shortened(readable(name), _LONGEST_NAME).replace("$", r"\$")
+
+
+def _dumbbell(panel: Axes, place: int, metrics: Artefact, where: tuple[str, str, str]) -> None:
+    for phase, colour, offset in (("before", LIGHT.before, -0.13), ("after", LIGHT.after, 0.13)):
+        if not metrics.has(phase, *where, "rate"):
             continue
-        panel.plot([rate["low"], rate["high"]], [place + offset] * 2, color=colour, lw=1.4, alpha=0.55)
-        panel.plot(rate["rate"], place + offset, "o", color=colour, ms=6)
+        rate, low, high = (metrics.number(phase, *where, name) for name in ("rate", "low", "high"))
+        panel.plot([low, high], [place + offset] * 2, color=colour, lw=1.4, alpha=0.6)
+        panel.plot(rate, place + offset, "o", color=colour, ms=6)
 
 
 def draw_curves(log: Sequence[dict[str, Any]]) -> dict[str, bytes]:
-    """`{"svg", "png"}`: loss, margin and log-probabilities over the steps; below, what held-out tasks showed."""
-    steps = [entry for entry in log if "rewards/margins" in entry and "loss" in entry]
-    measured = [entry for entry in log if "held_out/exact" in entry]
-    figure = Figure(figsize=(9.6, 5.2 if measured else 2.7), layout="constrained")
-    panels = figure.subplots(2 if measured else 1, 3, squeeze=False)
-    loss, margin, logps = panels[0]
-    _curve(loss, "loss", steps, {"": "loss"})
-    _curve(margin, "reward margin, chosen − rejected", steps, {"": "rewards/margins"})
-    _curve(logps, "log-probability (nats)", steps, {side: f"logps/{side}" for side in ("chosen", "rejected")})
-    if measured:
-        rates, length, divergence = panels[1]
-        names = {"exactly right": "held_out/exact", "valid JSON": "held_out/valid"}
-        _curve(rates, "held-out completions", measured, names)
-        rates.set_ylim(-0.03, 1.03)
-        rates.set_yticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
-        _curve(length, "their length (tokens)", measured, {"": "held_out/mean_tokens"})
-        _curve(divergence, "from the reference (nats a token)", measured, {"": "held_out/kl_nats_per_token"})
-    return render(figure)
+    """`{"svg", "png"}`: what the trainer logged over the steps; below, what held-out tasks showed meanwhile."""
+    present = {name for entry in log if "step" in entry for name in entry}
+    training = [(title, lines) for title, lines in _PANELS if present & set(lines.values())][:3]
+    held_out = [(title, lines) for title, lines in _HELD_OUT_PANELS if present & set(lines.values())]
+    rows = [row for row in (training, held_out) if row]
+    with rc_context(LIGHT.settings()):
+        figure = Figure(figsize=(9.8, 0.3 + 2.4 * max(1, len(rows))), layout="constrained")
+        panels = figure.subplots(max(1, len(rows)), 3, squeeze=False)
+        for panel in panels.flat:
+            panel.set_visible(False)
+        for row, titled in zip(panels, rows, strict=False):
+            for panel, (title, lines) in zip(row, titled, strict=False):
+                panel.set_visible(True)
+                _curve(panel, title, _points(log, lines))
+                if title == "held-out completions":
+                    panel.set_ylim(-0.03, 1.03)
+                    panel.set_yticks([0, 0.5, 1], ["0", "50", "100 %"])
+        return render(figure)
 
 
-def _curve(panel: Axes, title: str, entries: Sequence[dict[str, Any]], lines: dict[str, str]) -> None:
+def _points(log: Sequence[dict[str, Any]], lines: dict[str, str]) -> dict[str, tuple[list[float], list[float]]]:
+    """Label → steps and values, of the entries that have the value as a finite number."""
+    found = {}
+    for label, key in lines.items():
+        numbers = [(_number(row.get("step")), _number(row.get(key))) for row in log]
+        points = [(step, value) for step, value in numbers if math.isfinite(step) and math.isfinite(value)]
+        found[label] = ([step for step, _ in points], [value for _, value in points])
+    return found
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _curve(panel: Axes, title: str, lines: dict[str, tuple[list[float], list[float]]]) -> None:
     """One panel: a line per name, the first in the colour of what is wanted."""
-    at = [entry["step"] for entry in entries]
-    marker = "o" if len(entries) <= _FEW else None
-    for (label, key), colour in zip(lines.items(), (AFTER, BEFORE), strict=False):
-        panel.plot(at, [entry[key] for entry in entries], color=colour, label=label, marker=marker, ms=4)
-    panel.set_title(title, fontsize=11, loc="left")
+    for (label, (steps, values)), colour in zip(lines.items(), (LIGHT.after, LIGHT.before), strict=False):
+        panel.plot(steps, values, color=colour, label=label, marker="o" if len(steps) <= _FEW else None, ms=4, lw=1.6)
+    _dress(panel, title=title, axis="y")
+    panel.set_xlabel("step")
     if len(lines) > 1:
         panel.legend(frameon=False)
-    panel.set_xlabel("step")
-    panel.grid(color="#e6e6e3")
+
+
+def _dress(panel: Axes, *, title: str, axis: Literal["x", "y"]) -> None:
+    panel.set_title(title, fontsize=11, loc="left")
+    panel.grid(axis=axis, color=LIGHT.rule)
+    panel.set_axisbelow(True)
     panel.spines[["top", "right"]].set_visible(False)
+    panel.tick_params(length=0)

@@ -1,3 +1,5 @@
+"""Question 2b: the formula's steps by hand, rounds, other methods, and what the trainer noted."""
+
 from __future__ import annotations
 
 import json
@@ -6,32 +8,110 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.report.page import _suffixes, _worked
-from pipelines.rundir import RunDir
+from pipelines.report.artefacts import Artefact
+from pipelines.report.figures import draw_curves
+from pipelines.report.update import negative_log_sigmoid, round_names
+from tests.report.conftest import render
+
+HELD_OUT = {
+    "valid": 0.5,
+    "schema_valid": 0.5,
+    "exact": 0.25,
+    "mean_tokens": 9.0,
+    "stop_rate": 1.0,
+    "kl_nats_per_token": 0.1,
+}
 
 
-def write_pair(run: Path, after: dict[str, float]) -> dict:
-    reference = {"chosen_logp": -20.0, "rejected_logp": -30.0}
-    pair = {"prompt": [{"role": "user", "content": "?"}], "chosen": "[1]", "rejected": "[1", "beta": 0.1}
-    (run / "training").mkdir()
-    (run / "training" / "worked_pair.json").write_text(
-        json.dumps({**pair, "reference": reference, "before": reference, "after": after})
+def note(run: Path, **facts) -> None:
+    """Put facts of the training into the manifest."""
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["stages"]["train"] |= facts
+    (run / "manifest.json").write_text(json.dumps(manifest))
+
+
+def worked(page) -> list[list[str]]:
+    return [row.locator("td").all_inner_texts() for row in page.locator(".worked tbody tr").all()]
+
+
+def test_a_pairs_numbers_go_through_the_formula(show, changed: Path):
+    file = changed / "training" / "worked_pair.json"
+    was = {"chosen_logp": -20, "rejected_logp": -30}
+    after = {"chosen_logp": -5, "rejected_logp": -45}
+    file.write_text(
+        json.dumps(json.loads(file.read_text()) | {"beta": 0.1, "reference": was, "before": was, "after": after})
     )
-    return _worked(RunDir(run))
+    rows = worked(show(render(changed)))
+    # 0.1 × ((−5 + 20) − (−45 + 30)) = 3; −log σ(0) = ln 2 = 0.69315, −log σ(3) = 0.04859
+    assert rows[2] == ["+0.0000", "+15.0000"]
+    assert rows[5] == ["+0.0000", "−15.0000"]
+    assert rows[6] == ["+0.0000", "+3.0000"]
+    assert rows[7] == ["0.6931", "0.0486"]
 
 
-def test_a_pairs_numbers_go_through_the_formula(tmp_path: Path):
-    steps = write_pair(tmp_path, {"chosen_logp": -5.0, "rejected_logp": -45.0})["steps"]
-    assert steps["before"]["loss"] == pytest.approx(math.log(2))
-    # 0.1 × ((−5 + 20) − (−45 + 30)) = 3; −log σ(3) = 0.04859
-    assert steps["after"]["margin"] == pytest.approx(3)
-    assert steps["after"]["loss"] == pytest.approx(0.048587, abs=1e-6)
+def test_before_training_the_loss_of_a_real_pair_is_ln_2(show, finished: Path):
+    assert worked(show(finished))[7][0] == f"{math.log(2):.4f}"
 
 
-def test_a_pair_ranked_very_wrong_has_a_loss_as_large_as_its_margin(tmp_path: Path):
-    steps = write_pair(tmp_path, {"chosen_logp": -20_000.0, "rejected_logp": -30.0})["steps"]
-    assert steps["after"]["loss"] == pytest.approx(1998)
+@pytest.mark.parametrize("margin", [-2000.0, -1.0, 0.0, 1.0, 2000.0])
+def test_the_loss_overflows_at_neither_end(margin: float):
+    expected = math.log(1 + math.exp(-margin)) if abs(margin) < 100 else max(-margin, 0.0)
+    assert negative_log_sigmoid(margin) == pytest.approx(expected)
+
+
+def test_a_loss_that_is_not_followed_is_named_and_has_no_number(show, changed: Path):
+    file = changed / "training" / "worked_pair.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"loss_type": ["ipo"], "loss_weights": [0.5]}))
+    page = show(render(changed))
+    assert len(worked(page)) == 7
+    assert "0.5 × ipo" in page.inner_text("section[aria-labelledby=update]")
 
 
 def test_rounds_are_told_in_their_order():
-    assert _suffixes({"train": {}, "train_10": {}, "train_2": {}, "sample": {}}) == ["_2", "_10", ""]
+    stages = {"train": {}, "train_10": {}, "train_2": {}, "sample": {}}
+    names = [one["train"] for one in round_names(Artefact("manifest.json", {"stages": stages}, "run_pipeline.py"))]
+    assert names == ["train_2", "train_10", "train"]
+
+
+def test_the_run_of_two_rounds_has_a_table_of_them(show, changed: Path):
+    manifest = json.loads((changed / "manifest.json").read_text())
+    manifest["stages"]["sample_1"] = {"completions": 1032, "passed": 8, "seconds": 1.0}
+    (changed / "manifest.json").write_text(json.dumps(manifest))
+    rows = show(render(changed)).locator("[aria-label=Rounds] tbody tr").all_inner_texts()
+    # The second round's samples were planted, so that the manifest tells nothing of how they were drawn.
+    assert [row.split() for row in rows] == [["1", "1,032", "8", "16", "6"], ["2", "–", "–", "16", "6"]]
+
+
+@pytest.mark.parametrize(
+    ("method", "formula"), [("sft", "loss = −log π(yw)"), ("kto", "loss = 1 − σ("), ("grpo", "advantage")]
+)
+def test_another_method_has_its_own_formula(show, changed: Path, method: str, formula: str):
+    note(changed, method=method)
+    (changed / "training" / "worked_pair.json").unlink()
+    page = show(render(changed))
+    assert page.inner_text("section[aria-labelledby=update] .formula").startswith(formula)
+    assert page.locator(".worked").count() == 0
+
+
+def test_alerts_and_held_out_measurements_are_told(show, changed: Path):
+    entries = {f"held_out/{name}": value for name, value in HELD_OUT.items()}
+    ends = {"before": {**entries, "held_out/exact": 0.0, "step": 0}, "best": {**entries, "step": 3}}
+    note(changed, alerts=["step 3: <b>look</b>"], best_step=3, held_out=ends)
+    log = json.loads((changed / "training" / "log.json").read_text())
+    (changed / "training" / "log.json").write_text(json.dumps([ends["before"], *log, ends["best"]]))
+    page = show(render(changed))
+    assert page.inner_text(".alert") == "step 3: <b>look</b>"
+    text = page.inner_text("section[aria-labelledby=update]")
+    assert "Kept are the weights of step 3" in text
+    assert "exactly right: 0 % before the first step, 25 % at the best one" in text
+
+
+def test_curves_have_a_second_row_where_held_out_tasks_were_measured():
+    steps = [{"step": step, "loss": 0.5, "rewards/margins": 0.1} for step in (1, 2)]
+    measured = [{"step": 1, **{f"held_out/{name}": value for name, value in HELD_OUT.items()}}]
+    one, two = (draw_curves(log)["svg"] for log in (steps, steps + measured))
+    assert (one.count(b'id="axes_'), two.count(b'id="axes_')) == (2, 5)
+
+
+def test_a_log_of_nothing_that_is_drawn_still_draws():
+    assert draw_curves([{"step": 1, "loss": float("nan"), "note": "x"}])["svg"]

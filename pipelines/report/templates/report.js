@@ -5,6 +5,13 @@
   const wanted = new URLSearchParams(location.search);
   if (wanted.has("sheet")) document.documentElement.dataset.view = wanted.get("sheet") === "answers" ? "answers" : "sheet";
 
+  // The explorer is a page of its own; it is put into its frame when somebody wants to see it.
+  const explorer = document.querySelector("details.explorer");
+  explorer?.addEventListener("toggle", () => {
+    const frame = explorer.querySelector("iframe");
+    if (!frame.srcdoc) frame.srcdoc = frame.dataset.page;
+  });
+
   const form = document.getElementById("closing");
   const status = document.getElementById("closing-status");
   const key = "closing-questions/" + form.dataset.key;

@@ -1,0 +1,72 @@
+"""Page and files side by side: every number and every quoted text on the page is the stored one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.attention import AttentionMaps
+from pipelines.attention.scores import telling_head
+from tests.report.oracle import READ_QUOTES, READ_TEXTS, Oracle, stray_digits, written
+
+SHOWN = ("layer shown", "head shown")
+
+
+@pytest.fixture
+def page(show, finished: Path):
+    return show(finished)
+
+
+def test_every_number_is_the_stored_one(page, built: Path):
+    oracle, quotes = Oracle(built), page.evaluate(READ_QUOTES)
+    wrong = [
+        (one, expected)
+        for one in quotes
+        if one["formula"] not in SHOWN
+        and one["text"] != (expected := written(oracle.expected(one["source"], one["formula"]), one["form"]))
+    ]
+    assert wrong == []
+    assert len(quotes) > 300
+
+
+def test_no_number_is_typed_in(page):
+    assert stray_digits(page) == []
+
+
+def test_numbers_come_from_every_file_that_has_some(page):
+    files = {one["source"].partition("#")[0] for one in page.evaluate(READ_QUOTES)}
+    assert files >= {
+        "metrics.json", "manifest.json", "training/log.json", "training/worked_pair.json", "labels/agreement.json",
+        "attention/before.safetensors", "attention/after.safetensors", "attention/before.json", "dataset/pairs",
+        "attention/before_findings.json", "attention/after_findings.json", "evaluation/after.jsonl",
+    }  # fmt: skip
+
+
+def test_quoted_texts_are_the_stored_ones(page, built: Path):
+    oracle, texts = Oracle(built), page.evaluate(READ_TEXTS)
+    stored = [(one["text"], oracle.expected(one["source"], None)) for one in texts]
+    plain = [(shown, text) for shown, text in stored if text.isprintable() and len(text) <= 200]
+    assert plain
+    assert all(shown == text for shown, text in plain)
+
+
+def test_the_shown_head_is_the_telling_one_in_both_phases(page, built: Path):
+    told = telling_head(AttentionMaps.load(built / "attention" / "before"))
+    titles = page.locator("#attention ~ .beside figcaption").all_inner_texts()[:2]
+    assert titles == [f"Layer {told.layer}, head {told.head}, {phase} training" for phase in ("before", "after")]
+
+
+def test_the_head_that_moved_most_is_shown_before_and_after(page, built: Path):
+    moved = Oracle(built).at("attention/after_findings.json", ["change", "most_changed", "0"])
+    titles = page.locator("#attention ~ .beside figcaption").all_inner_texts()[2:]
+    assert titles == [
+        f"Layer {moved['layer']}, head {moved['head']}, {phase} training" for phase in ("before", "after")
+    ]
+
+
+def test_a_rerendered_page_has_the_same_bytes(changed: Path):
+    from tests.report.conftest import render
+
+    first = render(changed).read_bytes()
+    assert render(changed).read_bytes() == first
