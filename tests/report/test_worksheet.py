@@ -1,4 +1,4 @@
-"""The worksheet views of the report page, in a real browser."""
+"""The worksheet: what it asks, what it answers, and that it is two pages of paper."""
 
 from __future__ import annotations
 
@@ -7,58 +7,57 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config import config_from_dict
-from pipelines.report.page import render_report
-from pipelines.rundir import RunDir
-
-ROOT = Path(__file__).resolve().parent.parent.parent
+VIEWS = ("?sheet", "?sheet=answers")
 
 
-def page_of(folder: Path, handout: str) -> Path:
-    """The page of a run in which nothing has been done yet, for a handout."""
-    (folder / "handout.yaml").write_text(handout)
-    run = RunDir.open(folder / "run", config_from_dict({"attention": {"handout": str(folder / "handout.yaml")}}))
-    render_report(run=run, config=config_from_dict({"attention": {"handout": str(folder / "handout.yaml")}}))
-    return run.report_file
+def pages(pdf: bytes) -> int:
+    return len(re.findall(rb"/Type\s*/Page\b", pdf))
 
 
-@pytest.fixture
-def show(browser):
-    contexts = []
-
-    def show(file: Path, address: str):
-        contexts.append(browser.new_context())
-        page = contexts[-1].new_page()
-        page.goto(file.as_uri() + address)
-        page.wait_for_selector("html[data-ready]", state="attached", timeout=10_000)
-        return page
-
-    yield show
-    for context in contexts:
-        context.close()
+@pytest.mark.parametrize("address", VIEWS)
+@pytest.mark.parametrize("paper", ["A4", "Letter"])
+def test_it_prints_on_two_pages(show, finished: Path, address: str, paper: str):
+    page = show(finished, address)
+    assert pages(page.pdf(format=paper)) == 2
+    assert pages(page.pdf(format=paper, margin=dict.fromkeys(("top", "bottom", "left", "right"), "20mm"))) == 2
 
 
-@pytest.mark.parametrize("address", ["?sheet", "?sheet=answers"])
-def test_the_worksheet_prints_on_two_pages(show, tmp_path: Path, address: str):
-    file = page_of(tmp_path, (ROOT / "data" / "handout.yaml").read_text())
-    printed = show(file, address).pdf(format="A4")
-    assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 2
+@pytest.mark.parametrize("address", VIEWS)
+def test_it_prints_on_two_pages_before_anything_has_run(show, begun, shipped: str, address: str):
+    assert pages(show(begun(shipped), address).pdf(format="A4")) == 2
 
 
-def test_the_sheet_hides_the_answers_and_the_page_hides_the_sheet(show, tmp_path: Path):
-    file = page_of(tmp_path, (ROOT / "data" / "handout.yaml").read_text())
-    assert not show(file, "").is_visible("#worksheet")
-    assert not show(file, "?sheet").locator(".answer:visible").count()
-    assert "unexpected character" in show(file, "?sheet=answers").inner_text("#worksheet")
+def test_the_page_is_without_the_sheet_and_the_sheet_without_the_page(show, finished: Path):
+    assert not show(finished).is_visible("#worksheet")
+    sheet = show(finished, "?sheet")
+    assert sheet.locator("header, main > section:not(#worksheet)").locator("visible=true").count() == 0
 
 
-def test_another_teachers_handout_makes_another_sheet(show, tmp_path: Path):
-    shipped = (ROOT / "data" / "handout.yaml").read_text()
-    changed = shipped.replace('["1", "a", "2", "b", "3"]', '["the", "cat", "the", "cat", "the"]')
+def test_the_sheet_asks_and_does_not_tell(show, finished: Path):
+    sheet = show(finished, "?sheet")
+    assert sheet.locator("#worksheet .answer:visible").count() == 0
+    cells = sheet.locator("#worksheet .empty tbody td")
+    assert (cells.count(), set(cells.all_inner_texts())) == (25, {""})
+    assert sheet.locator("#worksheet .choices code").all_inner_texts() == ["[1, 2, 3]", "[1, 2, 3, 4)"]
+    assert sheet.locator("#worksheet ol li:visible").count() == 5
+
+
+def test_the_answers_are_the_pages_own(show, finished: Path):
+    page = show(finished)
+    shown = page.locator("#attention ~ .beside table").first.locator("tbody").inner_text()
+    answers = show(finished, "?sheet=answers")
+    assert answers.locator("#worksheet .blank:visible").count() == 0
+    assert answers.locator("#worksheet .answer table tbody").inner_text().split() == shown.split()
+    assert "stops at character 11" in answers.inner_text("#worksheet")
+
+
+def test_another_teachers_handout_makes_another_sheet(show, begun, shipped: str):
+    changed = shipped.replace('["1", "a", "2", "b", "3"]', '["the", "cat", "the", "cat", "the", "mat"]')
     changed = changed.replace("Write a JSON list of 1 through 3.", "Write a JSON object with <b>a</b> set to 1.")
     changed = changed.replace('target: "[1, 2, 3]"', "target: '{\"a\": 1}'").replace('- "[1, 2, 3]"', "- '{\"a\": 1}'")
     changed = changed.replace('- "[1, 2, 3, 4)"', "- '{\"a\": 1'")
-    page = show(page_of(tmp_path, changed), "?sheet=answers")
-    assert page.locator("#worksheet .matrix thead th").all_inner_texts() == ["the", "cat", "the", "cat", "the"]
-    assert "<b>a</b>" in page.inner_text("#worksheet")
-    assert "unexpected end" in page.inner_text("#worksheet .samples")
+    sheet = show(begun(changed), "?sheet=answers")
+    assert sheet.locator("#worksheet .empty thead th").all_text_contents() == ["the", "cat", "the", "cat", "the", "mat"]
+    assert "<b>a</b>" in sheet.inner_text("#worksheet")
+    assert "there comes the end" in sheet.inner_text("#worksheet")
+    assert pages(sheet.pdf(format="A4")) == 2
