@@ -1,17 +1,20 @@
 """Render the page of a run from its folder alone.
 
+    python scripts/render_report.py runs/default
     python scripts/render_report.py --config configs/default.yaml
 
-Reads what the stages left; a stage that is missing is named with the command that makes it. Writes report.html.
+Reads what the stages left; a stage that is missing is named with the command that makes it, a file that is damaged by
+its name. Writes report.html.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from pipelines.command import main_of
+from pipelines.command import build_parser, run_stage
 from pipelines.config import Config
 from pipelines.rundir import RunDir
 from pipelines.stages import REPORT
@@ -24,7 +27,14 @@ def work(config: Config, run: RunDir) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return main_of(REPORT, work, __doc__ or "", argv)
+    parser = build_parser(__doc__ or "")
+    parser.add_argument("folder", nargs="?", type=Path, metavar="RUN", help="run folder, with its own config.yaml")
+    arguments = parser.parse_args(argv)
+    if arguments.folder:
+        if arguments.run:
+            parser.error("the run folder is named twice; leave out --run or RUN")
+        arguments.run, arguments.config = arguments.folder, arguments.folder / "config.yaml"
+    return run_stage(REPORT, work, arguments)
 
 
 if __name__ == "__main__":
