@@ -102,7 +102,7 @@ def draw_rates(metrics: Artefact, measure: str = "exact") -> dict[str, bytes]:
         colours = {"before": LIGHT.before, "after": LIGHT.after}
         handles = [Line2D([], [], marker="o", ls="", color=colour) for colour in colours.values()]
         figure.legend(handles, list(colours), loc="outside lower center", ncols=2, frameon=False)
-        return render(figure)
+        return _render(figure)
 
 
 def _named(name: str) -> str:
@@ -137,7 +137,7 @@ def draw_curves(log: Sequence[dict[str, Any]]) -> dict[str, bytes]:
                 if title == "held-out completions":
                     panel.set_ylim(-0.03, 1.03)
                     panel.set_yticks([0, 0.5, 1], ["0", "50", "100 %"])
-        return render(figure)
+        return _render(figure)
 
 
 def _points(log: Sequence[dict[str, Any]], lines: dict[str, str]) -> dict[str, tuple[list[float], list[float]]]:
@@ -162,6 +162,13 @@ def _curve(panel: Axes, title: str, lines: dict[str, tuple[list[float], list[flo
     panel.set_xlabel("step")
     if len(lines) > 1:
         panel.legend(frameon=False)
+
+
+def _render(figure: Figure) -> dict[str, bytes]:
+    # Laid out once, not once for each format.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return render(figure)
 
 
 def _dress(panel: Axes, *, title: str, axis: Literal["x", "y"]) -> None:
