@@ -51,6 +51,16 @@ def test_quoted_texts_are_the_stored_ones(page, built: Path):
     assert all(shown == text for shown, text in plain)
 
 
+def test_colour_begins_where_the_two_of_a_pair_part(page, built: Path):
+    oracle, marked = Oracle(built), page.locator(".pairs ins")
+    for place, source in enumerate(marked.evaluate_all("(all) => all.map((one) => one.parentElement.dataset.text)")):
+        chosen, rejected = (oracle.expected(source.replace("chosen", side), None) for side in ("chosen", "rejected"))
+        rest = marked.nth(place).inner_text()
+        same = len(chosen) - len(rest)
+        assert chosen[:same] == rejected[:same]
+        assert chosen[same] != rejected[same]
+
+
 def test_the_shown_head_is_the_telling_one_in_both_phases(page, built: Path):
     told = telling_head(AttentionMaps.load(built / "attention" / "before"))
     titles = page.locator("#attention ~ .beside figcaption").all_inner_texts()[:2]

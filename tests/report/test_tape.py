@@ -60,4 +60,4 @@ def test_the_stop_is_the_parsers_own(text: str):
         offset = rejected.offset
     tape = read_tape(text)
     assert tape.stop == offset
-    assert "".join(step.text for step in tape.first + tape.last) == "".join((text[:offset]).split()) or tape.left_out
+    assert all(text.startswith(step.text.removesuffix("…"), step.position) for step in tape.first + tape.last)

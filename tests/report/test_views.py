@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from tests.report.conftest import render
+
 VIEWS = {
     "light": ("", {}),
     "dark": ("", {"color_scheme": "dark"}),
@@ -79,6 +81,17 @@ def test_the_explorer_opens_within_the_page_and_is_not_loaded_before(show, finis
     page.click("details.explorer summary")
     page.frame_locator("details.explorer iframe").locator("#matrices svg").first.wait_for(timeout=10_000)
     assert page.problems == []
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda page: page.replace("default-src 'none'", "default-src *"), lambda page: page + " " * 1_000_000]
+)
+def test_an_explorer_of_another_policy_or_too_large_is_linked_only(changed: Path, spoil):
+    explorer = changed / "attention" / "explorer.html"
+    explorer.write_text(spoil(explorer.read_text()))
+    page = render(changed).read_text()
+    assert "<iframe" not in page
+    assert 'href="attention/explorer.html"' in page
 
 
 def test_figures_have_a_version_for_the_dark(show, finished: Path):
