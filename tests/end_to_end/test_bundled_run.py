@@ -109,7 +109,7 @@ def test_the_page_needs_nothing_but_itself(run: Path):
     assert all(address.startswith("data:") for address in references.fetched)
     files = [address for address in references.linked if not address.startswith(("#", "?"))]
     assert all((run / address).is_file() for address in files)
-    assert re.search("script-src [^;]*sha256-", page)  # what runs is what the page was made with; it has no address
+    assert re.search("script-src .{1,5}sha256-", page)  # what runs is what the page was made with; it has no address
     assert "Not there yet" not in page
 
 
