@@ -44,7 +44,6 @@ TRAINERS: dict[str, tuple[type[DPOTrainer], dict[str, Any]]] = {
     "trl_best": (DPOTrainer, {"precompute_ref_log_probs": True}),
     "pipelines": (PrefixSharingDPOTrainer, {"precompute_ref_log_probs": True}),
 }
-PAIR_SETS = ("worked_examples", "bare", "long_prompt")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -31,12 +31,12 @@ class ChatFindings:
     continuations: tuple[Continuation, ...]
     """The same answers as token ids."""
 
-    def first_of_each(self) -> tuple[Continuation, ...]:
-        """One answer per prompt."""
-        first: dict[str, Continuation] = {}
-        for (prompt, _), one in zip(self.answers, self.continuations, strict=True):
-            first.setdefault(prompt, one)
-        return tuple(first.values())
+    def first_of_each(self) -> dict[str, tuple[str, Continuation]]:
+        """Prompt → its first answer, as text and as token ids."""
+        first: dict[str, tuple[str, Continuation]] = {}
+        for (prompt, text), one in zip(self.answers, self.continuations, strict=True):
+            first.setdefault(prompt, (text, one))
+        return first
 
     def summary(self) -> dict[str, Any]:
         """Counts, the share of JSON nobody asked for with its interval, and the mean length in tokens."""
@@ -89,5 +89,5 @@ def chat(
 
 def divergence(policy: PreTrainedModel, base: PreTrainedModel, findings: ChatFindings) -> float:
     """KL(policy ‖ base) in nats per token, on the policy's own first answer to each prompt."""
-    rows = findings.first_of_each()
+    rows = [one for _, one in findings.first_of_each().values()]
     return mean_kl_nats(rows, lambda some: next_tokens(policy, some), lambda some: next_tokens(base, some))

@@ -65,10 +65,8 @@ def _measure_chat(
     findings = chat(model, tokenizer, prompts, settings, config.seed)
     found = load_chat(run) or {"answers": [], "summary": {}}
     shown = {row["prompt"]: row for row in found["answers"] if row["prompt"] in prompts}
-    first: dict[str, str] = {}
-    for prompt, text in findings.answers:
-        first.setdefault(prompt, text)
-    found["answers"] = [{**shown.get(prompt, {"prompt": prompt}), phase: first[prompt]} for prompt in prompts]
+    first = findings.first_of_each()
+    found["answers"] = [{**shown.get(prompt, {"prompt": prompt}), phase: first[prompt][0]} for prompt in prompts]
     found["summary"][phase] = findings.summary()
     if phase == "after":
         base, _ = load_model(config.model)
