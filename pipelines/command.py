@@ -29,12 +29,12 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DEFAULT_CONFIG = Path("configs/default.yaml")
 
 
-def build_parser(description: str) -> argparse.ArgumentParser:
-    """The arguments that every script takes."""
+def build_parser(description: str, config: Path = DEFAULT_CONFIG) -> argparse.ArgumentParser:
+    """The arguments that every script takes; `config` is the file that is read when none is named."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="experiment file (default: %(default)s)")
+    parser.add_argument("--config", type=Path, default=config, help="experiment file (default: %(default)s)")
     parser.add_argument("--run", type=Path, help="run folder (default: runs/<name of the config>)")
     parser.add_argument(
         "--set",

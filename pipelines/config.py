@@ -63,22 +63,26 @@ class Config:
         for section in self.later_rounds:
             known = ("sampling", "preferences", "training")
             require(section in known, "later_rounds", f"of the sections {', '.join(known)}", section, "move it there")
-        tree = config_to_dict(self)
-        _merge(tree, self.later_rounds)
+        tree = merged(config_to_dict(self), self.later_rounds)
         return config_from_dict({**tree, "rounds": 1, "later_rounds": {}})
 
 
-def _merge(tree: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Put changes over a tree, key by key where both have mappings."""
+def merged(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A tree with changes put over it, key by key where both have mappings."""
+    result = dict(tree)
     for key, value in changes.items():
-        if isinstance(value, dict) and isinstance(tree.get(key), dict):
-            _merge(tree[key], value)
-        else:
-            tree[key] = value
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(value, dict) and isinstance(old, dict) else value
+    return result
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """The experiment that a YAML file and `section.key=value` overrides describe; ConfigError on any mistake."""
+    return config_from_dict(read_tree(path, overrides))
+
+
+def read_tree(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """A YAML file's mapping with `section.key=value` overrides put over it, not yet checked."""
     tree = read_yaml(path)
     if tree is None:
         tree = {}
@@ -86,7 +90,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{path}: must be a mapping of sections, got {type(tree).__name__}; see configs/default.yaml")
     for override in overrides:
         _override(tree, override)
-    return config_from_dict(tree)
+    return tree
 
 
 def _override(tree: dict[str, Any], override: str) -> None:
@@ -103,7 +107,7 @@ def _override(tree: dict[str, Any], override: str) -> None:
 
 def config_from_dict(tree: dict[str, Any]) -> Config:
     """A Config from plain values, as YAML gives them."""
-    return _build(Config, tree, "")
+    return build_section(Config, tree, "")
 
 
 def config_to_dict(config: Config) -> dict[str, Any]:
@@ -122,8 +126,8 @@ def config_to_dict(config: Config) -> dict[str, Any]:
 Section = TypeVar("Section")
 
 
-def _build(kind: type[Section], tree: Any, where: str) -> Section:
-    """A section's dataclass from a mapping, each value checked against the field's annotation."""
+def build_section(kind: type[Section], tree: Any, where: str) -> Section:
+    """A dataclass from a mapping, each value checked against the field's annotation; `where` is its dotted name."""
     if not isinstance(tree, dict):
         raise ConfigError(f"{where or 'the config'} must be a mapping, got {tree!r}; write `key: value` lines under it")
     hints = typing.get_type_hints(kind)
@@ -141,7 +145,7 @@ def _build(kind: type[Section], tree: Any, where: str) -> Section:
 def _coerce(hint: Any, value: Any, where: str) -> Any:
     """`value` as the annotation wants it; ints serve as floats, lists as tuples, and nothing else changes type."""
     if dataclasses.is_dataclass(hint):
-        return _build(typing.cast(type[Any], hint), {} if value is None else value, where)
+        return build_section(typing.cast(type[Any], hint), {} if value is None else value, where)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         if value is None and type(None) in arguments:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.config import Config
@@ -23,12 +24,12 @@ ROOT = Path(__file__).resolve().parent.parent
 LAUNCHER_CONFIGS = ROOT / "configs" / "accelerate"
 
 
-def run_plan(config: Config, run: RunDir) -> int:
-    """Bring every stage of the run up to date; returns the exit code of the first stage that failed, or 0."""
+def run_plan(config: Config, run: RunDir, stages: Sequence[Stage] | None = None) -> int:
+    """Bring the run's stages up to date, all unless some are named; the exit code of the first that failed, or 0."""
     started = time.monotonic()
     if not run.is_done(TRAIN.name, TRAIN.inputs, TRAIN.outputs):
-        _check_settings(config, run)
-    stages = plan(config.rounds)
+        check_settings(config, run)
+    stages = plan(config.rounds) if stages is None else stages
     for number, stage in enumerate(stages, start=1):
         label = f"[{number}/{len(stages)}] {stage.title}"
         if not stage.repeated and run.is_done(stage.name, stage.inputs, stage.outputs):
@@ -40,11 +41,11 @@ def run_plan(config: Config, run: RunDir) -> int:
             print(f"stopped at stage {stage.name!r}; the same command goes on from there", file=sys.stderr)
             return code
     minutes = (time.monotonic() - started) / 60
-    print(f"done in {minutes:.1f} minutes: {run.report_file}", flush=True)
+    print(f"done in {minutes:.1f} minutes: {run.root / stages[-1].outputs[-1]}", flush=True)
     return 0
 
 
-def _check_settings(config: Config, run: RunDir) -> None:
+def check_settings(config: Config, run: RunDir) -> None:
     """Find a mistake in what later stages hand to libraries now, not after minutes of sampling."""
     # Imported here because they take seconds that --help need not pay.
     from pipelines.preferences.dataset import build_scoring  # noqa: PLC0415

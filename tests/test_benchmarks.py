@@ -88,3 +88,9 @@ def test_more_steps_than_pairs_is_one_line(tmp_path: Path, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     assert load_script("benchmark_training")(["--steps", "1000", "--rounds", "1", "--pair-sets", "bare"]) == 2
     assert "177 pairs, 8008 wanted; lower --steps" in capsys.readouterr().err
+
+
+def test_an_unknown_pair_set_is_refused_before_anything_is_timed(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert load_script("benchmark_training")(["--pair-sets", "bare,worked"]) == 2
+    assert "--pair-sets must be of worked_examples, bare, long_prompt, got 'worked'" in capsys.readouterr().err

@@ -36,6 +36,7 @@ from pipelines.tasks.families import WORDS
 from pipelines.tasks.splits import build_tasks
 from pipelines.training.trainer import PrefixSharingDPOTrainer
 
+PAIR_SETS = ("worked_examples", "bare", "long_prompt")
 WORKED_EXAMPLES = 3
 EPOCHS = 2
 """Over which the reference's log-probabilities are paid, where they are computed once."""
@@ -68,6 +69,9 @@ class TrainingBenchmark:
         for name in ("batch_size", "steps", "rounds"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}; raise it")
+        for name in self.pair_sets:
+            if name not in PAIR_SETS:
+                raise ConfigError(f"--pair-sets must be of {', '.join(PAIR_SETS)}, got {name!r}; name one of them")
         found: dict[str, dict[str, list[dict[str, float]]]] = {}
         for pair_set in self.pair_sets:
             pairs = self.pairs(pair_set)

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipelines.errors import ConfigError
 from pipelines.evaluation.rates import Rate
 from pipelines.models import Continuation, mean_kl_nats, next_tokens, render_prompt
-from pipelines.sampling import Conversation, LocalPolicy, sample_seed
+from pipelines.sampling import LocalPolicy, seeded
 from pipelines.sections import ChatConfig, SamplingConfig
 from pipelines.yaml_files import read_yaml
 
@@ -69,10 +69,7 @@ def chat(
 ) -> ChatFindings:
     """Each prompt answered `settings.samples_per_prompt` times at temperature 1, seeded."""
     conversations = [
-        Conversation(
-            messages=({"role": "user", "content": prompt},),
-            seeds=tuple(sample_seed(seed, prompt, index) for index in range(settings.samples_per_prompt)),
-        )
+        seeded([{"role": "user", "content": prompt}], seed, prompt, range(settings.samples_per_prompt))
         for prompt in prompts
     ]
     sampling = SamplingConfig(max_new_tokens=settings.max_new_tokens)

@@ -37,6 +37,7 @@ FORMS: dict[str, Callable[[Any], str]] = {
     "fixed2": _fixed(2),
     "fixed3": _fixed(3),
     "fixed4": _fixed(4),
+    "signed1": _fixed(1, "+"),
     "signed2": _fixed(2, "+"),
     "signed4": _fixed(4, "+"),
     "minutes": lambda value: f"{value / 60:.1f}",

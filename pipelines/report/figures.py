@@ -91,11 +91,7 @@ def draw_rates(metrics: Artefact, measure: str = "exact") -> dict[str, bytes]:
         for panel, prompting in zip(panels, promptings, strict=True):
             for place, name in enumerate(rows):
                 _dumbbell(panel, place, metrics, (prompting, name, measure))
-            _dress(panel, title=PROMPTINGS[prompting], axis="x")
-            panel.set_xlim(-0.02, 1.02)
-            panel.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100 %"])
-            panel.spines["left"].set_visible(False)
-            panel.set_xlabel(f"completions that are {MEASURE_NAMES[measure]}")
+            _dress_rates(panel, prompting, measure)
         trained = {"overall", *metrics.rows("trained_families")}
         panels[0].set_yticks(range(len(rows)), [_named(name) + ("" if name in trained else " *") for name in rows])
         panels[0].invert_yaxis()
@@ -105,6 +101,48 @@ def draw_rates(metrics: Artefact, measure: str = "exact") -> dict[str, bytes]:
         return _render(figure)
 
 
+def draw_methods(compared: Artefact) -> dict[str, bytes]:
+    """`{"svg", "png"}`: one row per method with its interval, best first on the first prompting, a panel for each."""
+    promptings = [name for name in PROMPTINGS if compared.has("rates", name)]
+    names = [str(row["method"]) for row in compared.rows("rates", promptings[0], "methods")]
+    with rc_context(LIGHT.settings()):
+        figure = Figure(figsize=(4.4 * len(promptings) + 1.2, 1.0 + 0.4 * len(names)), layout="constrained")
+        panels = figure.subplots(1, len(promptings), sharey=True, squeeze=False)[0]
+        for panel, prompting in zip(panels, promptings, strict=True):
+            before = compared.number("rates", prompting, "before", "mean")
+            panel.axvline(before, color=LIGHT.before, lw=1.4, ls=(0, (3, 3)))
+            for place, row in enumerate(compared.rows("rates", prompting, "methods")):
+                keys = ("rates", prompting, "methods", place, "exact")
+                _interval(panel, names.index(str(row["method"])), compared, keys, LIGHT.after)
+            _dress_rates(panel, prompting, "exact")
+        panels[0].set_yticks(range(len(names)), [_named(name) for name in names])
+        panels[0].set_ylim(len(names) - 0.5, -0.5)
+        handles = [
+            Line2D([], [], ls=(0, (3, 3)), color=LIGHT.before),
+            Line2D([], [], marker="o", color=LIGHT.after, ms=6, lw=1.4),
+        ]
+        labels = ["before training", "after, with 95 % interval"]
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+        return _render(figure)
+
+
+def _interval(panel: Axes, height: float, found: Artefact, keys: tuple[str | int, ...], colour: str) -> None:
+    """A rate as a dot on the line of its interval."""
+    mean = "mean" if found.has(*keys, "mean") else "rate"
+    rate, low, high = (found.number(*keys, name) for name in (mean, "low", "high"))
+    panel.plot([low, high], [height] * 2, color=colour, lw=1.4, alpha=0.6)
+    panel.plot(rate, height, "o", color=colour, ms=6)
+
+
+def _dress_rates(panel: Axes, prompting: str, measure: str) -> None:
+    """Axes of a panel of rates."""
+    _dress(panel, title=PROMPTINGS[prompting], axis="x")
+    panel.set_xlim(-0.02, 1.02)
+    panel.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100 %"])
+    panel.spines["left"].set_visible(False)
+    panel.set_xlabel(f"completions that are {MEASURE_NAMES[measure]}")
+
+
 def _named(name: str) -> str:
     # A dollar would start matplotlib's own formulas.
     return shortened(readable(name), _LONGEST_NAME).replace("$", r"\$")
@@ -112,11 +150,8 @@ def _named(name: str) -> str:
 
 def _dumbbell(panel: Axes, place: int, metrics: Artefact, where: tuple[str, str, str]) -> None:
     for phase, colour, offset in (("before", LIGHT.before, -0.13), ("after", LIGHT.after, 0.13)):
-        if not metrics.has(phase, *where, "rate"):
-            continue
-        rate, low, high = (metrics.number(phase, *where, name) for name in ("rate", "low", "high"))
-        panel.plot([low, high], [place + offset] * 2, color=colour, lw=1.4, alpha=0.6)
-        panel.plot(rate, place + offset, "o", color=colour, ms=6)
+        if metrics.has(phase, *where, "rate"):
+            _interval(panel, place + offset, metrics, (phase, *where), colour)
 
 
 def draw_curves(log: Sequence[dict[str, Any]]) -> dict[str, bytes]:

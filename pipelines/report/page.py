@@ -26,6 +26,7 @@ from pipelines.report.attention import Explorer, Matrix, describe_attention, loa
 from pipelines.report.behaviour import describe_behaviour
 from pipelines.report.excerpts import clip
 from pipelines.report.labels import describe_labels, judge_samples
+from pipelines.report.methods import describe_methods
 from pipelines.report.provenance import describe_provenance
 from pipelines.report.update import describe_update
 from pipelines.rundir import RunDir, write_text
@@ -55,6 +56,7 @@ def render_report(config: Config, run: RunDir) -> dict[str, Any]:
     path = handout_path(config, run)
     handout = load_handout(path)
     environment = _environment(run)
+    compared = (run.root / "comparison.json").exists()
     sections = [
         _section(environment, *described)
         for described in (
@@ -63,10 +65,13 @@ def render_report(config: Config, run: RunDir) -> dict[str, Any]:
             ("labels", "Question 2a", "How do we get a label that one sample is better?",
              lambda: {**describe_labels(run, path), "handout": handout}),
             ("update", "Question 2b", "How does that label update the model?", lambda: describe_update(run)),
+            ("methods", "Question 2b, other answers", "Which update did best on the same samples?",
+             lambda: describe_methods(run)),
             ("behaviour", "What changed", "Held-out prompts, before and after",
              lambda: {**describe_behaviour(run, path), "handout": handout}),
             ("provenance", "Provenance", "What made this page", lambda: describe_provenance(run)),
         )
+        if compared or described[0] != "methods"
     ]  # fmt: skip
     page = environment.get_template("report.html.j2").render(
         **_shell(_explorer(run)),

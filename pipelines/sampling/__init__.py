@@ -2,6 +2,6 @@
 
 from pipelines.sampling.collecting import sample_training_tasks
 from pipelines.sampling.policies import Conversation, LocalPolicy
-from pipelines.sampling.tasks import sample_seed, sample_tasks
+from pipelines.sampling.tasks import sample_tasks, seeded
 
-__all__ = ["Conversation", "LocalPolicy", "sample_seed", "sample_tasks", "sample_training_tasks"]
+__all__ = ["Conversation", "LocalPolicy", "sample_tasks", "sample_training_tasks", "seeded"]

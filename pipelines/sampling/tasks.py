@@ -8,9 +8,9 @@ many are drawn at once or on which process draws it, but for the rounding of mat
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from pipelines.records import Completion, Task
+from pipelines.records import Completion, Message, Task
 from pipelines.sampling.policies import Conversation, Policy
 from pipelines.sections import SamplingConfig
 from pipelines.tasks import build_messages
@@ -38,10 +38,7 @@ def complete_tasks(
     """(task id, its completions of the wanted indices) for every task that wants any, as each is finished."""
     asked = [task for task in tasks if wanted[task.id]]
     conversations = [
-        Conversation(
-            messages=tuple(build_messages(task, examples, settings.worked_examples)),
-            seeds=tuple(sample_seed(seed, task.id, index) for index in wanted[task.id]),
-        )
+        seeded(build_messages(task, examples, settings.worked_examples), seed, task.id, wanted[task.id])
         for task in asked
     ]
     for position, answers in policy.complete(conversations, settings):
@@ -63,6 +60,11 @@ def complete_tasks(
                 for index, own_seed, answer in zip(wanted[task.id], seeds, answers, strict=True)
             ],
         )
+
+
+def seeded(messages: Iterable[Message], run_seed: int, name: str, indices: Iterable[int]) -> Conversation:
+    """A conversation with the seeds of its samples of those indices; `name` is the task's id, or what stands for it."""
+    return Conversation(messages=tuple(messages), seeds=tuple(sample_seed(run_seed, name, index) for index in indices))
 
 
 def sample_seed(run_seed: int, task_id: str, index: int) -> int:

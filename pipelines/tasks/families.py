@@ -20,6 +20,7 @@ NAMES = (
     "Ada Ben Carla David Elena Felix Grace Hugo Iris Jonas Kira Leo Maria Nina Oscar Paula Quinn Rosa Samuel Tara"
 ).split()
 SETTINGS = "alarm bluetooth camera dark_mode email gps location microphone notifications sync updates wifi".split()
+MONTHS = "January February March April May June July August September October November December".split()
 FIELDS = "count depth height index length level price score size speed total weight width year".split()
 
 
@@ -85,6 +86,28 @@ def repeat_task(rng: random.Random) -> Draft:
     )
 
 
+def months_task(rng: random.Random) -> Draft:
+    """A run of the year's months."""
+    length = rng.randint(3, 6)
+    start = rng.randrange(12 - length + 1)
+    months = MONTHS[start : start + length]
+    return Draft(
+        prompt=f"Write a JSON list of the months {months[0]} through {months[-1]}.",
+        target=months,
+        schema=_list_of("string"),
+    )
+
+
+def numbers_task(rng: random.Random) -> Draft:
+    """Given whole numbers as a list, in the order given."""
+    numbers = [rng.randint(1, 99) for _ in range(rng.randint(2, 5))]
+    return Draft(
+        prompt=f"Write a JSON list of these numbers: {', '.join(map(str, numbers))}.",
+        target=numbers,
+        schema=_list_of("integer"),
+    )
+
+
 def words_task(rng: random.Random) -> Draft:
     """Given words as a list of strings, in the order given."""
     words = rng.sample(WORDS, rng.randint(2, 5))
@@ -145,6 +168,8 @@ FAMILIES: dict[str, Callable[[random.Random], Draft]] = {
     "letters": letters_task,
     "evens": evens_task,
     "repeat": repeat_task,
+    "months": months_task,
+    "numbers": numbers_task,
     "words": words_task,
     "object": object_task,
     "record": record_task,

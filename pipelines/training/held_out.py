@@ -34,7 +34,7 @@ from pipelines.models import Continuation, mean_kl_nats, next_tokens, render_pro
 from pipelines.records import Message, Task
 from pipelines.rewards import judge
 from pipelines.rundir import new_folder
-from pipelines.sampling import Conversation, LocalPolicy, sample_seed
+from pipelines.sampling import LocalPolicy, seeded
 from pipelines.sections import HeldOutConfig, SamplingConfig
 
 _WEIGHTS = "weights.safetensors"
@@ -132,13 +132,8 @@ def measure(trainer: Trainer, questions: Sequence[Question], settings: HeldOutCo
     sampling = SamplingConfig(
         samples_per_task=settings.samples_per_task, max_new_tokens=settings.max_new_tokens, worked_examples=0
     )
-    conversations = [
-        Conversation(
-            messages=one.messages,
-            seeds=tuple(sample_seed(seed, one.task.id, index) for index in range(settings.samples_per_task)),
-        )
-        for one in questions
-    ]
+    indices = range(settings.samples_per_task)
+    conversations = [seeded(one.messages, seed, one.task.id, indices) for one in questions]
     verdicts, continuations = [], []
     was_training = model.training
     model.eval()

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipelines.comparison import Comparison
+from pipelines.comparison.findings import collect
 from pipelines.config import load_config
 from pipelines.records import Task, dump_lines, load_lines
 from pipelines.report import render_report
-from pipelines.rundir import RunDir
+from pipelines.rundir import RunDir, write_json
+from pipelines.stages import SAMPLE
 from tests.stages.conftest import CONFIG, ROOT, load_script, plant
 
 AFTER_SAMPLING = ("judge_completions", "build_preferences", "train_dpo")
@@ -59,8 +62,18 @@ def built(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
     for name in ("validator", "again"):
         do(run, "label_pairs", "--labeler", "validator", "--name", name)
     do(run, "compare_labelers")
+    compare_with_itself(run)
     do(run, "render_report")
     return run
+
+
+def compare_with_itself(run: Path) -> None:
+    """Leave the `comparison.json` of two methods that came out the same."""
+    RunDir(run).record_stage("sample", {"tokens": 320, "seconds": 1.5}, SAMPLE.inputs, SAMPLE.outputs)
+    experiment = {"model": {"name": "bundled"}}
+    comparison = Comparison(seeds=(0,), methods={"dpo": {}, "again": {}}, experiment=experiment)
+    found = collect(comparison, {(name, 0): RunDir(run) for name in comparison.methods}, run)
+    write_json(run / "comparison.json", found)
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ def written(value: Any, form: str) -> str:
     numbers = {
         "count": "{:,}", "percent": "{:.0%}", "share": "{:.0%}", "exact": "{:.1e}", "whole": "{:.0f}",
         "fixed1": "{:.1f}", "fixed2": "{:.2f}", "fixed3": "{:.3f}", "fixed4": "{:.4f}",
-        "signed2": "{:+.2f}", "signed4": "{:+.4f}",
+        "signed1": "{:+.1f}", "signed2": "{:+.2f}", "signed4": "{:+.4f}",
     }  # fmt: skip
     if form == "minutes":
         return f"{value / 60:.1f}"
@@ -154,6 +154,13 @@ class Oracle:
     def _seconds(self, name: str, keys: list[str]) -> float:
         return math.fsum(stage["seconds"] for what, stage in self.at(name, keys).items() if what != "report")
 
+    def _points(self, name: str, keys: list[str]) -> float:
+        return 100 * self.at(name, keys)
+
+    def _both_seconds(self, name: str, keys: list[str]) -> float:
+        row = self.at(name, keys)
+        return row["sampling_seconds"] + row["training_seconds"]
+
     def _worked(self, phase: str, what: str) -> float:
         pair = self._read("training/worked_pair.json")
         now, was = pair[phase], pair["reference"]
@@ -177,5 +184,7 @@ _COMPUTED = {
     "mean margin of last steps": "last_margin",
     "bare completions": "bare",
     "bare completions that fail": "bare_failures",
+    "in points": "points",
+    "sampling and training": "both_seconds",
     "sum of seconds without the report": "seconds",
 }

@@ -40,6 +40,7 @@ def test_numbers_come_from_every_file_that_has_some(page):
         "metrics.json", "manifest.json", "training/log.json", "training/worked_pair.json", "labels/agreement.json",
         "attention/before.safetensors", "attention/after.safetensors", "attention/before.json", "dataset/pairs",
         "attention/before_findings.json", "attention/after_findings.json", "evaluation/after.jsonl",
+        "comparison.json",
     }  # fmt: skip
 
 

@@ -99,5 +99,5 @@ def test_figures_have_a_version_for_the_dark(show, finished: Path):
         show(finished, color_scheme=scheme).eval_on_selector_all("picture img", "(all) => all.map((o) => o.currentSrc)")
         for scheme in ("light", "dark")
     ]
-    assert len(sources[0]) == len(sources[1]) == 2
+    assert len(sources[0]) == len(sources[1]) == 3
     assert not set(sources[0]) & set(sources[1])
