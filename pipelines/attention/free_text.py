@@ -16,12 +16,12 @@ from pipelines.attention.capture import CausalLM
 from pipelines.attention.findings import compare_scale, find, find_change
 from pipelines.attention.maps import AttentionMaps
 from pipelines.attention.probe import Selection, probe
-from pipelines.attention.readable import readable
 from pipelines.attention.scores import Telling, telling_head
 from pipelines.attention.study import EXTRAS_UP_TO, Phase, Study, Subject, sequences_of, study
 from pipelines.attention.study_files import require_own, table, write_studies
 from pipelines.errors import ConfigError
 from pipelines.models import adapter_identity, attach_adapter, load_model, model_identity
+from pipelines.readable import readable
 from pipelines.sections import ModelConfig
 
 Policy = tuple[CausalLM, PreTrainedTokenizerBase]

@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from safetensors.numpy import load_file, save
 
-from pipelines.attention.readable import readable
 from pipelines.errors import DataError
+from pipelines.readable import readable
 from pipelines.rundir import write_bytes, write_json
 
 _TENSORS = ("weights", "visible", "logits", "sink", "value_norms")

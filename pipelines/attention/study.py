@@ -16,8 +16,8 @@ from pipelines.attention.capture import CausalLM
 from pipelines.attention.explorer import require_room
 from pipelines.attention.maps import AttentionMaps
 from pipelines.attention.probe import Selection, probe, selected
-from pipelines.attention.readable import readable
 from pipelines.attention.symbols import Prefix, Split, TokenSequence, encode
+from pipelines.readable import readable
 
 Phase = Literal["before", "after"]
 SUFFIXES: dict[Split, str] = {"symbols": "", "text": "_text"}

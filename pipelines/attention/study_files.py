@@ -19,11 +19,11 @@ from pipelines.attention.comparison import compare, is_whole, rollout, uniform_r
 from pipelines.attention.explorer import View, render_explorer
 from pipelines.attention.figures import draw_head
 from pipelines.attention.maps import AttentionMaps
-from pipelines.attention.readable import readable
 from pipelines.attention.scores import Telling, score_maps, telling_head
 from pipelines.attention.study import SUFFIXES, Phase, Study
 from pipelines.attention.symbols import Split
 from pipelines.errors import DataError
+from pipelines.readable import readable
 from pipelines.rundir import write_bytes, write_json, write_text
 
 RECORD = "study.json"

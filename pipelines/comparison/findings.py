@@ -29,7 +29,7 @@ RESAMPLES = 10_000
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """One method's held-out tasks of all seeds: for each the share of its completions that are exactly right, in [0, 1]."""
+    """One method's held-out tasks of all seeds: of each the share of exactly right completions, in [0, 1]."""
 
     tasks: tuple[tuple[int, str], ...]
     """(seed, task)."""

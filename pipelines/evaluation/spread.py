@@ -64,7 +64,8 @@ def spread_table(runs: Sequence[dict[str, Any]]) -> str:
     for name, members in groups.items():
         if members:
             cells = [str(spread(runs, p, members, measure)) for p in promptings for measure in _MEASURES]
-            lines.append(f"| {name}{'' if name in trained or len(members) > 1 else ' *'} | {' | '.join(cells)} |")
+            mark = " *" if name in families and name not in trained else ""
+            lines.append(f"| {name}{mark} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", f"{len(runs)} runs: mean (least to most). * never trained on."])
 
 

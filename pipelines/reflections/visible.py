@@ -1,34 +1,23 @@
 """Untrusted text made fit for a terminal or a page, and cut to a length that fits there.
 
 Takes any string; leaves one whose control characters are spelt out, as in `\\u001b`. What is stored stays whole; only
-what is shown goes through here. (`pipelines.attention.readable` does more, for figures, but its room imports torch, and
-gathering a class's answers should not.)
+what is shown goes through here. Prose keeps the marks that right-to-left languages are written with.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import unicodedata
 
-_HIDDEN_ON_TERMINALS = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Control, format (bidirectional marks among them), lone surrogate, line and paragraph separator."""
+from pipelines.readable import Excerpt, readable
+
 _SLACK_CHARACTERS = 40
 """How far before the limit a cut may move back to a space."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Excerpt:
-    """The beginning of a text, or all of it."""
-
-    text: str
-    whole_characters: int | None = None
-    """How long the text was, in characters; None when all of it is here."""
-
-
 def one_line(text: str, most: int = 1000) -> str:
     """At most so many characters on one line, nothing in it that a terminal would obey."""
-    spelt = "".join(_spelt(letter, _HIDDEN_ON_TERMINALS) for letter in " ".join(text[: most + 1].split()))
+    spelt = readable(" ".join(text[: most + 1].split()))
     return spelt if len(spelt) <= most else spelt[: most - 1] + "…"
 
 
@@ -40,7 +29,7 @@ def excerpt(text: str, *, characters: int, lines: int) -> Excerpt:
     kept = re.split(r"\r\n|\r|\n", shown.strip())[:lines]
     is_cut = len(text) > characters or len(re.split(r"\r\n|\r|\n", shown.strip())) > lines
     joined = re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).rstrip()
-    spelt = "".join(letter if letter in "\n\t" else _spelt(letter, ("Cc", "Cs")) for letter in joined)
+    spelt = "".join(letter if letter in "\n\t" else _spelt(letter) for letter in joined)
     return Excerpt(text=spelt + " …", whole_characters=len(text)) if is_cut else Excerpt(text=spelt)
 
 
@@ -54,5 +43,6 @@ def _back_to_space(text: str) -> str:
     return text[:space] if space >= len(text) - _SLACK_CHARACTERS else text
 
 
-def _spelt(letter: str, hidden: tuple[str, ...]) -> str:
-    return f"\\u{ord(letter):04x}" if unicodedata.category(letter) in hidden else letter
+def _spelt(letter: str) -> str:
+    """Control characters and lone surrogates spelt out."""
+    return f"\\u{ord(letter):04x}" if unicodedata.category(letter) in ("Cc", "Cs") else letter

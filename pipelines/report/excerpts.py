@@ -6,20 +6,9 @@ was. The template escapes what is left; nothing here is HTML.
 
 from __future__ import annotations
 
-import dataclasses
-
-from pipelines.attention.readable import readable
+from pipelines.readable import Excerpt, readable
 
 _MOST_LINES = 12
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Excerpt:
-    """The beginning of a text, or all of it."""
-
-    text: str
-    whole_characters: int | None = None
-    """How long the text was, in characters; None when all of it is here."""
 
 
 def clip(text: str, characters: int = 400) -> Excerpt:

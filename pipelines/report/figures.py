@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pipelines.attention.figures import render
-from pipelines.attention.readable import readable, shortened
+from pipelines.readable import readable, shortened
 from pipelines.report.artefacts import Artefact
 from pipelines.rundir import RunDir, write_bytes
 

@@ -7,8 +7,8 @@ from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
 from pipelines.attention import encode, probe, symbol_ids
-from pipelines.attention.readable import readable
 from pipelines.errors import DataError
+from pipelines.readable import readable
 
 HANDOUT = ("1", "a", "2", "b", "3")
 

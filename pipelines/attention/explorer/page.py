@@ -17,8 +17,8 @@ import jinja2
 from markupsafe import Markup
 
 from pipelines.attention.explorer.payload import View, build_payload
-from pipelines.attention.readable import readable, shortened
 from pipelines.pages import policy_hash
+from pipelines.readable import readable, shortened
 from pipelines.rundir import write_text
 
 _SCRIPTS = ("data", "theme", "draw", "overview", "sketch", "evidence", "export", "head", "app")

@@ -1,16 +1,26 @@
-"""Untrusted text made fit to stand on a terminal, in a figure or in a title.
+"""Untrusted text made fit to stand on a terminal, in a figure, in a title or on a page.
 
 Takes any string; leaves one whose characters are all visible and none of which moves the cursor or turns the line
-around. The explorer's own script does the same to tokens. Knows nothing of attention.
+around. The explorer's own script does the same to tokens.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import unicodedata
 
 _NAMED = {"\n": "⏎", "\r": "⏎", "\t": "⇥"}
 _JOINERS = "\u200c\u200d"
 """Between letters and within emoji they are part of how a symbol is written."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Excerpt:
+    """The beginning of a text, or all of it."""
+
+    text: str
+    whole_characters: int | None = None
+    """How long the text was, in characters; None when all of it is here."""
 
 
 def readable(text: str) -> str:
