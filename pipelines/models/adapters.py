@@ -7,6 +7,7 @@ Safetensors only.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -51,4 +52,8 @@ def _adapted(config: ModelConfig, folder: Path, *, is_trainable: bool, to_device
     if not (folder / "adapter_model.safetensors").exists():
         raise ModelError(f"{folder} holds no adapter_model.safetensors; adapters in pickle files are not loaded")
     model, tokenizer = load_model(config, to_device=to_device)
-    return PeftModel.from_pretrained(model, str(folder), use_safetensors=True, is_trainable=is_trainable), tokenizer
+    with warnings.catch_warnings():
+        # peft 0.21 still reads a name that transformers 5.23 has renamed; nothing a user could mend.
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+        adapted = PeftModel.from_pretrained(model, str(folder), use_safetensors=True, is_trainable=is_trainable)
+    return adapted, tokenizer

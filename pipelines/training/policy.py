@@ -42,7 +42,7 @@ def train_policy(config: Config, run: RunDir) -> dict[str, Any]:
     """Train the policy on the run's dataset by the config's method; returns what the manifest should say of it."""
     arguments = trainer_arguments(config.training, config.model, run.training, config.seed)
     lora_arguments(config.training)
-    # TRL 1.16 still uses a name that transformers 5.23 has renamed; nothing a user could mend.
+    # peft 0.21 still reads a name that transformers 5.23 has renamed; nothing a user could mend.
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
     state = process_group()
     rows = training_rows(config, load_table(config, run))
