@@ -105,6 +105,6 @@ def _describe(method: str, seed: int, run: RunDir, root: Path) -> dict[str, Any]
         "sampling_seconds": 0.0 if draws_its_own else sample["seconds"],
         "training_seconds": train["training_seconds"],
         "exact": {name: rows["overall"]["exact"] for name, rows in metrics["after"].items()},
-        "kl_nats_per_token": held_out.get("best", {}).get("held_out/kl_nats_per_token"),
+        "kl_nats_per_token": held_out.get("kept", {}).get("held_out/kl_nats_per_token"),
         "chat_kl_nats_per_token": metrics.get("chat", {}).get("kl_nats_per_token"),
     }

@@ -1,15 +1,17 @@
 """What the policy does during training with tasks it is not trained on: sampled every so many steps, judged, logged.
 
 The tasks are those of the dataset's `test` split, not the run's held-out tasks: a checkpoint chosen by them would make
-the evaluation flatter itself. Leaves entries in Trainer's log (so trackers get them), the trainable weights of the best
-measurement in `training/best/`, and stops the training when it no longer gets better. The main process samples; a model
-that is sharded over processes cannot be sampled here.
+the evaluation flatter itself. Leaves entries in Trainer's log (so trackers get them), the trainable weights to keep in
+`training/kept/`, and stops the training when it no longer gets better. Kept are the latest weights that did as well as
+any, within the error of measuring: a few completions less of a few dozen are no reason to throw a round away. The main
+process samples; a model that is sharded over processes cannot be sampled here.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,7 +55,7 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
     """Measures at the start, every `every_steps` steps and at the end."""
 
     def __init__(self, questions: Sequence[Question], settings: HeldOutConfig, seed: int, folder: Path) -> None:
-        """`folder` is where the best weights are kept."""
+        """`folder` is where the weights to keep are put."""
         self._questions, self._settings, self._seed, self._folder = questions, settings, seed, folder
         self._trainer: Trainer | None = None
 
@@ -84,7 +86,7 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
         Trainer.log(trainer, {f"held_out/{name}": value for name, value in (found[0] or {}).items()})
         if state.is_world_process_zero:
             print(f"  step {state.global_step}: {_shown(found[0] or {})}", flush=True)
-            if best_step(state) == state.global_step:
+            if kept_step(state) == state.global_step:
                 with new_folder(self._folder) as folder:
                     save_file(_trainable(trainer.model), folder / _WEIGHTS, {"step": str(state.global_step)})
         patience = self._settings.patience
@@ -96,18 +98,18 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
         steps = [entry["step"] for entry in measurements(state)]
         return len(steps) - 1 - steps.index(best_step(state))
 
-    def restore_best(self, state: TrainerState) -> int:
-        """Give the model the weights of its best measurement; returns that step."""
+    def restore_kept(self, state: TrainerState) -> int:
+        """Give the model the weights that are to be kept; returns their step."""
         trainer = self._trainer
         assert trainer is not None
         trainer.accelerator.wait_for_everyone()
-        best = best_step(state)
-        if best != state.global_step:
+        kept = kept_step(state)
+        if kept != state.global_step:
             weights = load_file(self._folder / _WEIGHTS)
             with torch.no_grad():
                 for name, value in _trainable(trainer.model).items():
                     value.copy_(weights[name])
-        return best
+        return kept
 
 
 def measurements(state: TrainerState) -> list[dict[str, Any]]:
@@ -123,6 +125,31 @@ def best_step(state: TrainerState) -> int:
 def best_measurement(state: TrainerState) -> dict[str, Any]:
     """The first with the highest exact rate; among equals, with the highest valid rate."""
     return max(measurements(state), key=lambda entry: (entry["held_out/exact"], entry["held_out/valid"]))
+
+
+def kept_step(state: TrainerState) -> int:
+    """The step of the weights that are kept."""
+    return int(kept_measurement(state)["step"])
+
+
+def kept_measurement(state: TrainerState) -> dict[str, Any]:
+    """The latest whose exact rate is not below the best one's by more than a standard error of their difference.
+
+    After the one-standard-error rule of Breiman, Friedman, Olshen and Stone (1984, section 3.4.3), completions taken as
+    independent; of training that goes on getting better the latest weights are the ones to expect most of.
+    """
+    best = best_measurement(state)
+    return next(
+        entry
+        for entry in reversed(measurements(state))
+        if best["held_out/exact"] - entry["held_out/exact"] <= math.hypot(_error(best), _error(entry))
+    )
+
+
+def _error(entry: dict[str, Any]) -> float:
+    """The standard error of a measurement's exact rate."""
+    rate = entry["held_out/exact"]
+    return math.sqrt(rate * (1 - rate) / entry["held_out/completions"])
 
 
 def measure(trainer: Trainer, questions: Sequence[Question], settings: HeldOutConfig, seed: int) -> dict[str, float]:
@@ -155,6 +182,7 @@ def measure(trainer: Trainer, questions: Sequence[Question], settings: HeldOutCo
         "mean_tokens": sum(len(one.completion) for one in continuations) / count,
         "stop_rate": sum(one.finish_reason == "stop" for one in verdicts) / count,
         "kl_nats_per_token": kl,
+        "completions": count,
     }
 
 

@@ -27,7 +27,7 @@ from pipelines.rundir import RunDir, new_folder, write_json
 from pipelines.training.alerts import Alerts
 from pipelines.training.arguments import lora_arguments, trainer_arguments
 from pipelines.training.checkpoints import SealCheckpoints, fingerprint, last_checkpoint
-from pipelines.training.held_out import HeldOut, best_measurement, measurements
+from pipelines.training.held_out import HeldOut, kept_measurement, measurements
 from pipelines.training.methods import build_trainer, is_sharded, training_rows
 from pipelines.training.pairs import load_questions, load_table
 from pipelines.training.progress import ProgressLine
@@ -60,7 +60,7 @@ def train_policy(config: Config, run: RunDir) -> dict[str, Any]:
     shown = WorkedPair(trainer, rows) if isinstance(trainer, DPOTrainer) else None
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - started
-    best = held_out.restore_best(trainer.state) if held_out else None
+    kept = held_out.restore_kept(trainer.state) if held_out else None
     update = _compare(before, trainer.model, is_sharded=is_sharded(trainer))
     worked = shown.describe() if shown else None
     trainer.save_model(str(run.training / "final"))
@@ -72,7 +72,7 @@ def train_policy(config: Config, run: RunDir) -> dict[str, Any]:
         "pairs": len(rows),
         "steps": result.global_step,
         "resumed_from_step": int(checkpoint.name.rpartition("-")[2]) if checkpoint else None,
-        "best_step": best,
+        "kept_step": kept,
         "held_out": _ends(trainer),
         "alerts": list(alerts.said.values()),
         "processes": state.num_processes,
@@ -98,7 +98,7 @@ def _held_out(config: Config, run: RunDir) -> HeldOut | None:
     settings = config.training.held_out
     if settings is None:
         return None
-    return HeldOut(load_questions(config, run), settings, config.seed, run.training / "best")
+    return HeldOut(load_questions(config, run), settings, config.seed, run.training / "kept")
 
 
 def _mean_tokens(rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> float | None:
@@ -138,11 +138,11 @@ def _write(run: RunDir, trainer: Trainer, worked: dict[str, Any] | None) -> None
 
 
 def _ends(trainer: Trainer) -> dict[str, Any] | None:
-    """The first and the best held-out measurement."""
+    """The first held-out measurement, and that of the weights that are kept."""
     entries = measurements(trainer.state)
     if not entries:
         return None
-    return {"before": entries[0], "best": best_measurement(trainer.state)}
+    return {"before": entries[0], "kept": kept_measurement(trainer.state)}
 
 
 def _snapshot(model: nn.Module) -> tuple[dict[str, torch.Tensor], str]:

@@ -95,10 +95,10 @@ def test_another_method_has_its_own_formula(show, changed: Path, method: str, fo
 
 def test_alerts_and_held_out_measurements_are_told(show, changed: Path):
     entries = {f"held_out/{name}": value for name, value in HELD_OUT.items()}
-    ends = {"before": {**entries, "held_out/exact": 0.0, "step": 0}, "best": {**entries, "step": 3}}
-    note(changed, alerts=["step 3: <b>look</b>"], best_step=3, held_out=ends)
+    ends = {"before": {**entries, "held_out/exact": 0.0, "step": 0}, "kept": {**entries, "step": 3}}
+    note(changed, alerts=["step 3: <b>look</b>"], kept_step=3, held_out=ends)
     log = json.loads((changed / "training" / "log.json").read_text())
-    (changed / "training" / "log.json").write_text(json.dumps([ends["before"], *log, ends["best"]]))
+    (changed / "training" / "log.json").write_text(json.dumps([ends["before"], *log, ends["kept"]]))
     page = show(render(changed))
     assert page.inner_text(".alert") == "step 3: <b>look</b>"
     text = page.inner_text("section[aria-labelledby=update]")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from trl import DPOConfig
 from pipelines.models import load_model
 from pipelines.records import Task
 from pipelines.sections import HeldOutConfig
-from pipelines.training.held_out import HeldOut, Question, best_step, measurements
+from pipelines.training.held_out import HeldOut, Question, best_step, kept_step, measurements
 from pipelines.training.trainer import PrefixSharingDPOTrainer
 
 ASKED = [{"role": "user", "content": "?"}]
@@ -59,13 +60,22 @@ def test_measurements_show_what_training_taught_and_how_far_it_went(tiny_folder:
     assert last["held_out/kl_nats_per_token"] > 1
 
 
-def test_the_best_weights_come_back_and_training_stops_when_nothing_is_gained(tiny_folder: Path, tmp_path: Path):
+def test_the_kept_weights_come_back_and_training_stops_when_nothing_is_gained(tiny_folder: Path, tmp_path: Path):
     settings = HeldOutConfig(every_steps=5, samples_per_task=8, max_new_tokens=8, patience=1)
     trainer, held_out = train(tmp_path, tiny_folder, settings)
-    best = best_step(trainer.state)
-    assert best < trainer.state.global_step < 60
+    assert best_step(trainer.state) < trainer.state.global_step < 60
+    kept = kept_step(trainer.state)
+    # What happens next is far worse than anything measured, so that there is something to come back from.
+    trainer.state.global_step += 5
+    trainer.state.log_history.append(
+        {"step": trainer.state.global_step, "held_out/exact": 0.0, "held_out/valid": 0.0, "held_out/completions": 1e9}
+    )
+    with torch.no_grad():
+        for value in trainer.model.parameters():
+            if value.requires_grad:
+                value.add_(1.0)
     last = {name: value.detach().clone() for name, value in trainer.model.named_parameters() if value.requires_grad}
-    assert held_out.restore_best(trainer.state) == best
+    assert held_out.restore_kept(trainer.state) == kept
     moved = [name for name, value in trainer.model.named_parameters() if name in last and not value.equal(last[name])]
     assert moved
 
@@ -84,3 +94,33 @@ def test_measuring_changes_nothing_of_the_training(tiny_folder: Path, tmp_path: 
 def test_the_best_measurement_is_the_first_of_the_most_exact(rates: list[tuple[float, float]], best: int):
     entries = [{"step": i, "held_out/exact": exact, "held_out/valid": valid} for i, (exact, valid) in enumerate(rates)]
     assert best_step(TrainerState(log_history=entries)) == best
+
+
+@pytest.mark.parametrize(
+    ("rates", "kept"),
+    [
+        ([0.0, 0.90, 0.87], 2),  # 3 points of 84 completions are within the error
+        ([0.0, 0.90, 0.70], 1),  # 20 are not
+        ([0.0, 0.90, 0.87, 0.50], 2),
+        ([0.0, 0.50, 0.48, 0.90], 3),
+        ([0.0, 0.0], 1),
+    ],
+)
+def test_kept_is_the_latest_that_did_as_well_as_any_within_the_error(rates: list[float], kept: int):
+    entries = [
+        {"step": step, "held_out/exact": rate, "held_out/valid": rate, "held_out/completions": 84}
+        for step, rate in enumerate(rates)
+    ]
+    assert kept_step(TrainerState(log_history=entries)) == kept
+
+
+def test_what_is_kept_in_the_end_was_kept_when_it_was_measured():
+    rng = random.Random(0)
+    for _ in range(200):
+        entries = [
+            {"step": step, "held_out/exact": rate, "held_out/valid": rate, "held_out/completions": 40}
+            for step, rate in enumerate(rng.random() for _ in range(6))
+        ]
+        kept = [kept_step(TrainerState(log_history=entries[: count + 1])) for count in range(len(entries))]
+        saved = max(step for step, chosen in enumerate(kept) if step == chosen)
+        assert kept[-1] == saved
