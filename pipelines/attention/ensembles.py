@@ -84,13 +84,15 @@ def pick_heads(
 ) -> list[PickedHead]:
     """The `count` best heads of a score on the even sequences, with their scores on the odd ones.
 
-    Layer and head are places in the scores' arrays. Raises DataError for fewer than four sequences.
+    Layer and head are places in the scores' arrays. A head whose score is undefined on any sequence (all its weight on
+    the first token, say) is not picked, so there may be fewer. Raises DataError for fewer than four sequences.
     """
     if len(sequences) < 4:
         raise DataError(f"heads are picked on one half and reported on the other, got {len(sequences)} sequences")
     runs = np.stack([scores_of(ids)[name] for ids in sequences])
     picking, reporting = _ensemble(runs[::2]), _ensemble(runs[1::2])
-    order = np.argsort(-np.nan_to_num(picking.mean, nan=-np.inf), axis=None, kind="stable")[:count]
+    defined = np.isfinite(runs).all(0)
+    order = np.argsort(-np.where(defined, picking.mean, -np.inf), axis=None, kind="stable")[: min(count, defined.sum())]
     picked = [np.unravel_index(int(place), picking.mean.shape) for place in order]
     return [
         PickedHead(

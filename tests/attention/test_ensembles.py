@@ -72,3 +72,17 @@ def test_the_bundled_models_induction_heads_hold_on_seeds_that_did_not_pick_them
 
     best = pick_heads(scores_of, sequences, "induction", count=1)[0]
     assert best.mean > 0.5  # uniform attention would get 0.01
+
+
+def test_a_head_without_a_score_on_some_sequence_is_not_picked():
+    sequences = [(seed,) for seed in range(8)]
+
+    def scores_of(ids: tuple[int, ...]) -> dict[str, np.ndarray]:
+        # The best head has none on a sequence of the half that is reported, the next one on one that is picked on.
+        return {
+            "score": np.array([[np.nan if ids[0] == 3 else 0.9, np.nan if ids[0] == 2 else 0.8, 0.5 + ids[0] / 100]])
+        }
+
+    (only,) = pick_heads(scores_of, sequences, "score", count=3)
+    assert (only.layer, only.head) == (0, 2)
+    assert np.isfinite([only.picked_on, only.mean, only.margin]).all()
