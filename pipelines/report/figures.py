@@ -113,7 +113,7 @@ def draw_methods(compared: Artefact) -> dict[str, bytes]:
             panel.axvline(before, color=LIGHT.before, lw=1.4, ls=(0, (3, 3)))
             for place, row in enumerate(compared.rows("rates", prompting, "methods")):
                 keys = ("rates", prompting, "methods", place, "exact")
-                _interval(panel, names.index(str(row["method"])), compared, keys, LIGHT.after)
+                _interval(panel, float(names.index(str(row["method"]))), compared, keys, LIGHT.after)
             _dress_rates(panel, prompting, "exact")
         panels[0].set_yticks(range(len(names)), [_named(name) for name in names])
         panels[0].set_ylim(len(names) - 0.5, -0.5)
