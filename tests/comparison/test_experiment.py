@@ -9,6 +9,8 @@ import yaml
 
 from pipelines.comparison import load_comparison
 from pipelines.errors import ConfigError
+from pipelines.sections import ModelConfig
+from pipelines.training.arguments import trainer_arguments
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TREE = {
@@ -69,8 +71,11 @@ def test_a_file_without_methods_is_sent_to_the_shipped_one(tmp_path: Path):
         load_comparison(file)
 
 
-def test_the_shipped_comparison_has_every_method_on_at_least_two_seeds():
+def test_the_shipped_comparison_has_every_method_as_the_libraries_take_it_on_at_least_two_seeds(tmp_path: Path):
     comparison = load_comparison(ROOT / "configs" / "compare-methods.yaml")
+    for name in comparison.methods:
+        config = comparison.config(name, comparison.seeds[0])
+        assert trainer_arguments(config.training, ModelConfig(device="cpu"), tmp_path, seed=3).max_steps > 0
     trainers = {comparison.config(name, comparison.seeds[0]).training.method for name in comparison.methods}
     assert trainers == {"dpo", "sft", "kto", "grpo"}
     assert len(comparison.seeds) >= 2
