@@ -103,7 +103,7 @@ def test_alerts_and_held_out_measurements_are_told(show, changed: Path):
     assert page.inner_text(".alert") == "step 3: <b>look</b>"
     text = page.inner_text("section[aria-labelledby=update]")
     assert "Kept are the weights of step 3" in text
-    assert "exactly right: 0 % before the first step, 25 % at the best one" in text
+    assert "exactly right: 0 % before the first step, 25 % at the one that is kept" in text
 
 
 def test_curves_have_a_second_row_where_held_out_tasks_were_measured():
