@@ -13,7 +13,7 @@ from pipelines.comparison.experiment import Comparison
 from pipelines.comparison.findings import Runs, collect
 from pipelines.plan import check_settings, run_plan
 from pipelines.rundir import RunDir, new_folder, write_json
-from pipelines.stages import EVALUATE, JUDGE, PAIR, REPORT, SAMPLE, TASKS, TRAIN, plan
+from pipelines.stages import EVALUATE, JUDGE, PAIR, REPORT, SAMPLE, TASKS, TRAIN, Stage, plan
 
 _SHARED = (TASKS, SAMPLE, JUDGE, PAIR, EVALUATE["before"])
 """What is the same for every method of a seed."""
@@ -29,13 +29,12 @@ def compare(comparison: Comparison, root: Path) -> int:
         config = comparison.config(method, seed)
         source = runs[next(iter(comparison.methods)), seed]
         print(f"— {method}, seed {seed}: {run.root}", flush=True)
+        stages: tuple[Stage, ...] = _SHARED + _OWN
         if run is not source:
             _share(source, run)
             stages = _OWN
         elif run.root == root:
             stages = plan(1)
-        else:
-            stages = _SHARED + _OWN
         code = run_plan(config, run, stages)
         if code != 0:
             return code

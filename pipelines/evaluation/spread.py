@@ -32,7 +32,7 @@ class Spread:
 
 def load_metrics(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """Each run's metrics; DataError names one that is missing, unfinished or of another experiment."""
-    found = []
+    found: list[dict[str, Any]] = []
     for folder in folders:
         file = folder / "metrics.json"
         try:

@@ -16,8 +16,9 @@ import jinja2
 from markupsafe import Markup
 
 from pipelines.pages import policy_hash
+from pipelines.readable import Excerpt
 from pipelines.reflections.responses import Response
-from pipelines.reflections.visible import Excerpt, excerpt, one_line
+from pipelines.reflections.visible import excerpt, one_line
 
 _ANSWER_CHARACTERS = 1500
 _ANSWER_LINES = 40

@@ -13,9 +13,10 @@ import pyarrow.parquet
 from markupsafe import Markup
 
 from pipelines.errors import DataError
+from pipelines.readable import Excerpt
 from pipelines.records import TIERS, Verdict
 from pipelines.report.artefacts import Artefact, element, load_artefact, manifest_of
-from pipelines.report.excerpts import Excerpt, clip
+from pipelines.report.excerpts import clip
 from pipelines.report.tape import Tape, read_tape
 from pipelines.rewards import judge
 from pipelines.rundir import RunDir

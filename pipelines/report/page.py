@@ -14,6 +14,7 @@ import json
 import shlex
 from collections.abc import Callable
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -35,6 +36,7 @@ from pipelines.tasks import handout_path, load_handout
 from pipelines.tasks.handout import Handout
 
 Context = dict[str, Any]
+Described = tuple[str, str, str, Callable[[], Context]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,23 +58,7 @@ def render_report(config: Config, run: RunDir) -> dict[str, Any]:
     path = handout_path(config, run)
     handout = load_handout(path)
     environment = _environment(run)
-    compared = (run.root / "comparison.json").exists()
-    sections = [
-        _section(environment, *described)
-        for described in (
-            ("attention", "Question 1", "Which attention weights does it compute, and which must be 0?",
-             lambda: {**describe_attention(run), "handout": handout}),
-            ("labels", "Question 2a", "How do we get a label that one sample is better?",
-             lambda: {**describe_labels(run, path), "handout": handout}),
-            ("update", "Question 2b", "How does that label update the model?", lambda: describe_update(run)),
-            ("methods", "Question 2b, other answers", "Which update did best on the same samples?",
-             lambda: describe_methods(run)),
-            ("behaviour", "What changed", "Held-out prompts, before and after",
-             lambda: {**describe_behaviour(run, path), "handout": handout}),
-            ("provenance", "Provenance", "What made this page", lambda: describe_provenance(run)),
-        )
-        if compared or described[0] != "methods"
-    ]  # fmt: skip
+    sections = [_section(environment, *described) for described in _described(run, path, handout)]
     page = environment.get_template("report.html.j2").render(
         **_shell(_explorer(run)),
         run_name=clip(run.root.resolve().name, 80).text,
@@ -84,6 +70,25 @@ def render_report(config: Config, run: RunDir) -> dict[str, Any]:
     )
     write_text(run.report_file, page)
     return {"kilobytes": len(page.encode()) // 1000}
+
+
+def _described(run: RunDir, path: Path, handout: Handout) -> list[Described]:
+    """Every section's name, what stands over its heading, the heading, and what it shows."""
+    asked = {"handout": handout}
+    described: list[Described] = [
+        ("attention", "Question 1", "Which attention weights does it compute, and which must be 0?",
+         lambda: {**describe_attention(run), **asked}),
+        ("labels", "Question 2a", "How do we get a label that one sample is better?",
+         lambda: {**describe_labels(run, path), **asked}),
+        ("update", "Question 2b", "How does that label update the model?", lambda: describe_update(run)),
+        ("methods", "Question 2b, other answers", "Which update did best on the same samples?",
+         lambda: describe_methods(run)),
+        ("behaviour", "What changed", "Held-out prompts, before and after",
+         lambda: {**describe_behaviour(run, path), **asked}),
+        ("provenance", "Provenance", "What made this page", lambda: describe_provenance(run)),
+    ]  # fmt: skip
+    has_compared = (run.root / "comparison.json").exists()
+    return [one for one in described if has_compared or one[0] != "methods"]
 
 
 def _environment(run: RunDir) -> jinja2.Environment:
