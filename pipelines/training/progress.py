@@ -9,7 +9,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 
 class ProgressLine(TrainerCallback):
-    """Prints step, loss, reward margin and the time left, on the main process only."""
+    """Prints step, loss, what the method calls its reward and the time left, on the main process only."""
 
     def __init__(self) -> None:
         self._started = 0.0
@@ -35,9 +35,7 @@ class ProgressLine(TrainerCallback):
         if state.global_step not in (1, state.max_steps) and state.global_step % every:
             return
         left = (time.monotonic() - self._started) / state.global_step * (state.max_steps - state.global_step)
-        margin = logs.get("rewards/margins", float("nan"))
-        print(
-            f"  step {state.global_step}/{state.max_steps}: loss {logs['loss']:.3f}, reward margin {margin:.2f}, "
-            f"{left:.0f} s left",
-            flush=True,
-        )
+        named = {"rewards/margins": "reward margin", "reward": "reward"}
+        shown = [f"{name} {logs[key]:.2f}" for key, name in named.items() if key in logs]
+        facts = ", ".join([f"loss {logs['loss']:.3f}", *shown, f"{left:.0f} s left"])
+        print(f"  step {state.global_step}/{state.max_steps}: {facts}", flush=True)
