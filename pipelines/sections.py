@@ -250,7 +250,7 @@ class TrainingConfig:
     prefix_sharing: bool = True
     """With `dpo`: compute what rows have in common once, where the model allows it; false is TRL's trainer as it is."""
     held_out: HeldOutConfig | None = None
-    """Measure during training, keep the best weights, stop early; null for the last weights."""
+    """Measure during training, keep the latest weights as good as any, stop early; null for the last weights."""
     alerts: AlertsConfig = dataclasses.field(default_factory=AlertsConfig)
     dpo: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Passed to `trl.DPOConfig`."""
