@@ -251,6 +251,9 @@ class TrainingConfig:
     """With `dpo`: compute what rows have in common once, where the model allows it; false is TRL's trainer as it is."""
     held_out: HeldOutConfig | None = None
     """Measure during training, keep the latest weights as good as any, stop early; null for the last weights."""
+    average_from: float | None = None
+    """The policy becomes the mean of its weights after each step past this share in [0, 1) of them; null for the last
+    step's. 0.5 leaves the first half out."""
     alerts: AlertsConfig = dataclasses.field(default_factory=AlertsConfig)
     dpo: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Passed to `trl.DPOConfig`."""
@@ -266,5 +269,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         share = self.worked_examples_share
         require(0 <= share <= 1, "training.worked_examples_share", "in [0, 1]", share, "fix it")
+        start = self.average_from
+        require(start is None or 0 <= start < 1, "training.average_from", "null or in [0, 1)", start, "fix it")
         count = self.worked_examples
         require(count >= 0, "training.worked_examples", "at least 0", count, "use 0 for none")

@@ -20,7 +20,6 @@ import torch
 from accelerate.utils import broadcast_object_list, is_peft_model
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from torch import nn
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -38,8 +37,10 @@ from pipelines.rewards import judge
 from pipelines.rundir import new_folder
 from pipelines.sampling import LocalPolicy, seeded
 from pipelines.sections import HeldOutConfig, SamplingConfig
+from pipelines.training.weights import set_weights, trainable_weights
 
 _WEIGHTS = "weights.safetensors"
+_ROWS_FOR_KL = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +53,7 @@ class Question:
 
 
 class HeldOut(TrainerCallback):  # type: ignore[misc]
-    """Measures at the start, every `every_steps` steps and at the end."""
+    """Measures at the start, every `every_steps` steps and at the end; not twice within half as many steps."""
 
     def __init__(self, questions: Sequence[Question], settings: HeldOutConfig, seed: int, folder: Path) -> None:
         """`folder` is where the weights to keep are put."""
@@ -72,7 +73,8 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Measure when it is time."""
-        if state.global_step % self._settings.every_steps == 0 or state.global_step == state.max_steps:
+        every, left = self._settings.every_steps, state.max_steps - state.global_step
+        if left == 0 or (state.global_step % every == 0 and left >= every / 2):
             self._measure(state, control)
 
     def _measure(self, state: TrainerState, control: TrainerControl) -> None:
@@ -80,7 +82,7 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
         assert trainer is not None
         found: list[dict[str, float] | None] = [None]
         if state.is_world_process_zero:
-            found = [measure(trainer, self._questions, self._settings, self._seed)]
+            found = [measure(trainer, self._questions, self._settings, self._seed, has_moved=state.global_step > 0)]
         broadcast_object_list(found, from_process=0)
         # Not TRL's own `log`, which would put this step's training metrics into this entry.
         Trainer.log(trainer, {f"held_out/{name}": value for name, value in (found[0] or {}).items()})
@@ -88,7 +90,7 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
             print(f"  step {state.global_step}: {_shown(found[0] or {})}", flush=True)
             if kept_step(state) == state.global_step:
                 with new_folder(self._folder) as folder:
-                    save_file(_trainable(trainer.model), folder / _WEIGHTS, {"step": str(state.global_step)})
+                    save_file(trainable_weights(trainer.model), folder / _WEIGHTS, {"step": str(state.global_step)})
         patience = self._settings.patience
         if patience is not None and state.global_step and self._without_gain(state) >= patience:
             control.should_training_stop = True
@@ -105,10 +107,7 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
         trainer.accelerator.wait_for_everyone()
         kept = kept_step(state)
         if kept != state.global_step:
-            weights = load_file(self._folder / _WEIGHTS)
-            with torch.no_grad():
-                for name, value in _trainable(trainer.model).items():
-                    value.copy_(weights[name])
+            set_weights(trainer.model, load_file(self._folder / _WEIGHTS))
         return kept
 
 
@@ -152,8 +151,13 @@ def _error(entry: dict[str, Any]) -> float:
     return math.sqrt(rate * (1 - rate) / entry["held_out/completions"])
 
 
-def measure(trainer: Trainer, questions: Sequence[Question], settings: HeldOutConfig, seed: int) -> dict[str, float]:
-    """Rates in [0, 1], mean length in tokens, and the KL from the reference in nats per token (0 is no change)."""
+def measure(
+    trainer: Trainer, questions: Sequence[Question], settings: HeldOutConfig, seed: int, *, has_moved: bool = True
+) -> dict[str, float]:
+    """Rates in [0, 1], mean length in tokens, and the KL from the reference in nats per token.
+
+    The reference is what training starts from: a policy that has not moved is 0 from it, and that is not computed.
+    """
     model = _plain(trainer.accelerator.unwrap_model(trainer.model))
     tokenizer: PreTrainedTokenizerBase = trainer.processing_class
     sampling = SamplingConfig(
@@ -170,8 +174,9 @@ def measure(trainer: Trainer, questions: Sequence[Question], settings: HeldOutCo
             one = questions[index]
             verdicts.append(judge(answer.text, one.task, answer.finish_reason, assert_formats=one.assert_formats))
             continuations.append(Continuation(prompt, answer.tokens or ()))
-    # Two forward passes over every row would cost more than drawing them: the first completion of each task stands in.
-    some = continuations[:: settings.samples_per_task]
+    # Two forward passes over every row would cost more than drawing them: the first completions of some tasks stand in.
+    firsts = continuations[:: settings.samples_per_task] if has_moved else []
+    some = firsts[:: math.ceil(len(firsts) / _ROWS_FOR_KL)] if firsts else []
     kl = mean_kl_nats(some, lambda rows: next_tokens(model, rows), lambda rows: _reference(trainer, rows))
     model.train(was_training)
     count = len(verdicts)
@@ -204,12 +209,6 @@ def _reference_model(trainer: Trainer) -> Iterator[PreTrainedModel]:
 
 def _plain(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     return model.get_base_model() if is_peft_model(model) else model
-
-
-def _trainable(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {
-        name.removeprefix("module."): value.detach() for name, value in model.named_parameters() if value.requires_grad
-    }
 
 
 def _shown(values: dict[str, float]) -> str:

@@ -73,8 +73,11 @@ def build_trainer(
     else:
         trainer = {"sft": SFTTrainer, "kto": KTOTrainer}[config.training.method](**given)
     trainer.remove_callback(PrinterCallback)
-    if config.training.held_out and is_sharded(trainer):
-        raise ConfigError("training.held_out must be null with FSDP or ZeRO, whose weights are in pieces; leave it out")
+    for name in ("held_out", "average_from"):
+        if getattr(config.training, name) is not None and is_sharded(trainer):
+            raise ConfigError(
+                f"training.{name} must be null with FSDP or ZeRO, whose weights are in pieces; leave it out"
+            )
     return trainer
 
 

@@ -32,6 +32,7 @@ from pipelines.training.methods import build_trainer, is_sharded, training_rows
 from pipelines.training.pairs import load_questions, load_table
 from pipelines.training.progress import ProgressLine
 from pipelines.training.trainer import PrefixSharingDPOTrainer
+from pipelines.training.weights import AverageWeights
 from pipelines.training.worked_pair import WorkedPair
 
 _NOT_FOR_ADAPTER = ("training_args.bin",)
@@ -50,12 +51,17 @@ def train_policy(config: Config, run: RunDir) -> dict[str, Any]:
     training = _fingerprint(config, run, rows)
     alerts = Alerts(config.training.alerts, getattr(arguments, "beta", 0.0), _mean_tokens(rows, policy[1]))
     held_out = _held_out(config, run)
-    callbacks = [ProgressLine(), alerts, SealCheckpoints(training), *([held_out] if held_out else [])]
+    start = config.training.average_from
+    averaging = None if start is None else AverageWeights(start)
+    optional = [one for one in (averaging, held_out) if one]
+    callbacks = [ProgressLine(), alerts, *optional, SealCheckpoints(training)]
     trainer = build_trainer(config, arguments, policy, rows, callbacks)
     if held_out:
         held_out.attach(trainer)
     started = time.monotonic()
     checkpoint = last_checkpoint(run.training, training, state)
+    if averaging and checkpoint:
+        averaging.resume(checkpoint, trainer.model)
     before = _snapshot(trainer.model)
     shown = WorkedPair(trainer, rows) if isinstance(trainer, DPOTrainer) else None
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

@@ -27,6 +27,7 @@ def trained(do, arguments: list[str], planted: Path, config_file: Path) -> tuple
     del tree["training"]["dpo"]["save_strategy"]
     tree["training"]["dpo"] |= {"max_steps": STEPS, "save_steps": 10, "save_total_limit": 3}
     tree["training"]["dpo"]["precompute_ref_log_probs"] = True
+    tree["training"]["average_from"] = 0.1
     for file in (config_file, planted / "config.yaml"):
         content = tree if file == config_file else {**yaml.safe_load(file.read_text()), "training": tree["training"]}
         file.write_text(yaml.safe_dump(content))

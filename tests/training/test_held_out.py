@@ -60,6 +60,15 @@ def test_measurements_show_what_training_taught_and_how_far_it_went(tiny_folder:
     assert last["held_out/kl_nats_per_token"] > 1
 
 
+def test_nothing_is_measured_shortly_before_the_end_and_the_start_is_no_distance_from_itself(
+    tiny_folder: Path, tmp_path: Path
+):
+    trainer, _ = train(tmp_path, tiny_folder, HeldOutConfig(every_steps=4, max_new_tokens=4), max_steps=9)
+    first, *later = measurements(trainer.state)
+    assert [entry["step"] for entry in later] == [4, 9]
+    assert first["held_out/kl_nats_per_token"] == 0 < later[0]["held_out/kl_nats_per_token"]
+
+
 def test_the_kept_weights_come_back_and_training_stops_when_nothing_is_gained(tiny_folder: Path, tmp_path: Path):
     settings = HeldOutConfig(every_steps=5, samples_per_task=8, max_new_tokens=8, patience=1)
     trainer, held_out = train(tmp_path, tiny_folder, settings)
