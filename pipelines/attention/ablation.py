@@ -21,19 +21,22 @@ from pipelines.errors import ConfigError, ModelError
 Replacement = Literal["zero", "mean"]
 
 
-def ablate_head(
-    model: CausalLM, ids: Sequence[int], layer: int, head: int, replacement: Replacement = "zero"
-) -> Float[np.ndarray, " next"]:
-    """Change in the log-probability, in nats, of each token after the first when the head's output is replaced.
+def ablate_heads(
+    model: CausalLM, ids: Sequence[int], layer: int, heads: Sequence[int], replacement: Replacement = "zero"
+) -> Float[np.ndarray, "head next"]:
+    """Change in the log-probability, in nats, of each token after the first when one head's output is replaced.
 
-    Negative where the head helps. `zero` takes the output away; `mean` puts its mean over the positions there, which
-    keeps what the head adds whatever it looks at. The model is left as it was. Raises ConfigError for a layer or head
-    that is not there, ModelError when the layer has no output projection that is known.
+    A row for each of `heads`, alone. Negative where the head helps. `zero` takes the output away; `mean` puts its mean
+    over the positions there, which keeps what the head adds whatever it looks at. The model is left as it was. Raises
+    ConfigError for a layer or head that is not there, ModelError when the layer has no output projection that is known.
     """
     tokens = torch.tensor([list(ids)], device=base_model(model).device)
     whole = _log_probabilities(model, tokens)
-    with _without(model, layer, head, replacement):
-        return (_log_probabilities(model, tokens) - whole).cpu().numpy()
+    changes = []
+    for head in heads:
+        with _without(model, layer, head, replacement):
+            changes.append((_log_probabilities(model, tokens) - whole).cpu().numpy())
+    return np.stack(changes)
 
 
 def _log_probabilities(model: CausalLM, tokens: Int[Tensor, "1 token"]) -> Float[Tensor, " next"]:

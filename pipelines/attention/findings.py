@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 from transformers import PreTrainedTokenizerBase
 
-from pipelines.attention.ablation import ablate_head
+from pipelines.attention.ablation import ablate_heads
 from pipelines.attention.capture import CausalLM, base_model
 from pipelines.attention.comparison import compare
 from pipelines.attention.ensembles import ScoresOf, alternating, measure, pick_heads, repeated, shuffled_classes
@@ -131,7 +131,7 @@ def _ablate(model: CausalLM, ids: tuple[int, ...], chosen: tuple[int, int], firs
     """Change in nats a token, from place `first` on, without the head; and without each other head of its layer."""
     layer, head = chosen
     heads = range(int(base_model(model).config.get_text_config().num_attention_heads))
-    changes = {one: ablate_head(model, ids, layer, one)[max(first, 1) - 1 :] for one in heads}
+    changes = ablate_heads(model, ids, layer, heads)[:, max(first, 1) - 1 :]
     if not changes[head].size:  # a single token predicts nothing that could be checked
         return {"layer": layer, "head": head, "nats_per_token": [], "mean_nats": None, "other_heads_mean_nats": []}
     return {
@@ -139,7 +139,7 @@ def _ablate(model: CausalLM, ids: tuple[int, ...], chosen: tuple[int, int], firs
         "head": head,
         "nats_per_token": [float(change) for change in changes[head]],
         "mean_nats": float(changes[head].mean()),
-        "other_heads_mean_nats": [float(change.mean()) for one, change in changes.items() if one != head],
+        "other_heads_mean_nats": [float(change.mean()) for one, change in enumerate(changes) if one != head],
     }
 
 

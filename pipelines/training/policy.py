@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import nn
-from transformers import PreTrainedTokenizerBase, Trainer
+from transformers import PreTrainedTokenizerBase, Trainer, TrainerState
 from trl import DPOTrainer, GRPOTrainer
 
 from pipelines.config import Config, config_to_dict
@@ -79,6 +79,7 @@ def train_policy(config: Config, run: RunDir) -> dict[str, Any]:
         "steps": result.global_step,
         "resumed_from_step": int(checkpoint.name.rpartition("-")[2]) if checkpoint else None,
         "kept_step": kept,
+        "averaged_steps": averaging.count(trainer.state) if averaging and _is_last(trainer.state, kept) else None,
         "held_out": _ends(trainer),
         "alerts": list(alerts.said.values()),
         "processes": state.num_processes,
@@ -141,6 +142,11 @@ def _write(run: RunDir, trainer: Trainer, worked: dict[str, Any] | None) -> None
     write_json(run.training / "log.json", trainer.state.log_history)
     if worked:
         write_json(run.training / "worked_pair.json", worked)
+
+
+def _is_last(state: TrainerState, kept: int | None) -> bool:
+    """Whether the weights that are kept are those of the last step that was planned."""
+    return bool(state.global_step == state.max_steps and kept in (None, state.global_step))
 
 
 def _ends(trainer: Trainer) -> dict[str, Any] | None:

@@ -45,7 +45,7 @@ class AverageWeights(TrainerCallback):  # type: ignore[misc]
         self._start = start
         self._mean: dict[str, Tensor] = {}
 
-    def _count(self, state: TrainerState) -> int:
+    def count(self, state: TrainerState) -> int:
         """Steps in the mean so far."""
         past: int = state.global_step - int(self._start * state.max_steps)
         return max(0, past)
@@ -54,7 +54,7 @@ class AverageWeights(TrainerCallback):  # type: ignore[misc]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs: Any
     ) -> None:
         """Take the step's weights in; at the last step, hand the mean over."""
-        count = self._count(state)
+        count = self.count(state)
         if not count:
             return
         for name, value in trainable_weights(model).items():
