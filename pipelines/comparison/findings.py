@@ -39,12 +39,13 @@ class Measured:
 def collect(comparison: Comparison, runs: Runs, root: Path) -> dict[str, Any]:
     """The content of `comparison.json`."""
     seeds, methods = comparison.seeds, list(comparison.methods)
+    by_method = {name: {seed: runs[name, seed] for seed in seeds} for name in methods}
     found: dict[str, Any] = {}
     for prompting in PROMPTINGS:
-        before = _measure({seed: runs[methods[0], seed] for seed in seeds}, "before", prompting)
+        before = _measure(by_method[methods[0]], "before", prompting)
         if not before.tasks:
             continue
-        after = {name: _measure({seed: runs[name, seed] for seed in seeds}, "after", prompting) for name in methods}
+        after = {name: _measure(own, "after", prompting) for name, own in by_method.items()}
         found[prompting] = {"before": interval(before.rates), **rank(after)}
     return {
         "methods": methods,

@@ -1,6 +1,6 @@
 """Where policies come from: the bundled model, local folders, the Hub, and a tiny random model for tests."""
 
-from pipelines.models.adapters import adapter_identity, attach_adapter, load_trainable
+from pipelines.models.adapters import adapter_identity, attach_adapter, hush_peft, load_trainable
 from pipelines.models.chat import render_prompt
 from pipelines.models.divergence import Continuation, mean_kl_nats, next_tokens
 from pipelines.models.loading import load_model, load_tokenizer, model_identity
@@ -11,6 +11,7 @@ __all__ = [
     "adapter_identity",
     "attach_adapter",
     "can_be_packed",
+    "hush_peft",
     "load_model",
     "load_tokenizer",
     "load_trainable",

@@ -46,6 +46,11 @@ def adapter_identity(folder: Path) -> dict[str, Any]:
     return {"name": folder.name, "sha256": model_identity(ModelConfig(name=str(folder)))["sha256"]}
 
 
+def hush_peft() -> None:
+    """Leave out a warning: peft 0.21 still reads a name that transformers 5.23 has renamed. Nobody here can mend it."""
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+
+
 def _adapted(config: ModelConfig, folder: Path, *, is_trainable: bool, to_device: bool) -> Any:
     if not (folder / "adapter_config.json").exists():
         return load_model(dataclasses.replace(config, name=str(folder), revision=None), to_device=to_device)
@@ -53,7 +58,6 @@ def _adapted(config: ModelConfig, folder: Path, *, is_trainable: bool, to_device
         raise ModelError(f"{folder} holds no adapter_model.safetensors; adapters in pickle files are not loaded")
     model, tokenizer = load_model(config, to_device=to_device)
     with warnings.catch_warnings():
-        # peft 0.21 still reads a name that transformers 5.23 has renamed; nothing a user could mend.
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+        hush_peft()
         adapted = PeftModel.from_pretrained(model, str(folder), use_safetensors=True, is_trainable=is_trainable)
     return adapted, tokenizer

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-import warnings
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from transformers import PreTrainedTokenizerBase, Trainer, TrainerState
 from trl import DPOTrainer, GRPOTrainer
 
 from pipelines.config import Config, config_to_dict
-from pipelines.models import adapter_identity, load_trainable, model_identity
+from pipelines.models import adapter_identity, hush_peft, load_trainable, model_identity
 from pipelines.processes import process_group
 from pipelines.rundir import RunDir, new_folder, write_json
 from pipelines.training.alerts import Alerts
@@ -43,8 +42,7 @@ def train_policy(config: Config, run: RunDir) -> dict[str, Any]:
     """Train the policy on the run's dataset by the config's method; returns what the manifest should say of it."""
     arguments = trainer_arguments(config.training, config.model, run.training, config.seed)
     lora_arguments(config.training)
-    # peft 0.21 still reads a name that transformers 5.23 has renamed; nothing a user could mend.
-    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+    hush_peft()
     state = process_group()
     rows = training_rows(config, load_table(config, run))
     policy = load_trainable(config.model, run.initial_adapter)
