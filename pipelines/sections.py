@@ -252,8 +252,8 @@ class TrainingConfig:
     held_out: HeldOutConfig | None = None
     """Measure during training, keep the latest weights as good as any, stop early; null for the last weights."""
     average_from: float | None = None
-    """The policy becomes the mean of its weights after each step past this share in [0, 1) of them; null for the last
-    step's. 0.5 leaves the first half out."""
+    """A training that reaches its last step ends with the mean of its weights after each step past this share in
+    [0, 1) of them; null for the last step's. 0.5 leaves the first half out."""
     alerts: AlertsConfig = dataclasses.field(default_factory=AlertsConfig)
     dpo: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Passed to `trl.DPOConfig`."""

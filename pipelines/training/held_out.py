@@ -31,6 +31,7 @@ from transformers import (
 )
 from trl.trainer.utils import use_adapter
 
+from pipelines.errors import ConfigError
 from pipelines.models import Continuation, mean_kl_nats, next_tokens, render_prompt
 from pipelines.records import Message, Task
 from pipelines.rewards import judge
@@ -53,7 +54,7 @@ class Question:
 
 
 class HeldOut(TrainerCallback):  # type: ignore[misc]
-    """Measures at the start, every `every_steps` steps and at the end; not twice within half as many steps."""
+    """Measures at the start, every `every_steps` steps and at the end; not shortly before the end."""
 
     def __init__(self, questions: Sequence[Question], settings: HeldOutConfig, seed: int, folder: Path) -> None:
         """`folder` is where the weights to keep are put."""
@@ -61,7 +62,15 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
         self._trainer: Trainer | None = None
 
     def attach(self, trainer: Trainer) -> None:
-        """Say which trainer's policy is to be measured; it is made with this callback, so it comes after it."""
+        """Say which trainer's policy is to be measured; it is made with this callback, so it comes after it.
+
+        ConfigError when it has nothing to measure the distance from.
+        """
+        if getattr(trainer, "ref_model", None) is None and not is_peft_model(trainer.model):
+            raise ConfigError(
+                "training.held_out measures the distance from a reference that this training does not keep; set "
+                "training.lora, leave precompute_ref_log_probs out, or set training.held_out to null"
+            )
         self._trainer = trainer
 
     def on_train_begin(
@@ -82,7 +91,7 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
         assert trainer is not None
         found: list[dict[str, float] | None] = [None]
         if state.is_world_process_zero:
-            found = [measure(trainer, self._questions, self._settings, self._seed, has_moved=state.global_step > 0)]
+            found = [measure(trainer, self._questions, self._settings, self._seed)]
         broadcast_object_list(found, from_process=0)
         # Not TRL's own `log`, which would put this step's training metrics into this entry.
         Trainer.log(trainer, {f"held_out/{name}": value for name, value in (found[0] or {}).items()})
@@ -151,13 +160,8 @@ def _error(entry: dict[str, Any]) -> float:
     return math.sqrt(rate * (1 - rate) / entry["held_out/completions"])
 
 
-def measure(
-    trainer: Trainer, questions: Sequence[Question], settings: HeldOutConfig, seed: int, *, has_moved: bool = True
-) -> dict[str, float]:
-    """Rates in [0, 1], mean length in tokens, and the KL from the reference in nats per token.
-
-    The reference is what training starts from: a policy that has not moved is 0 from it, and that is not computed.
-    """
+def measure(trainer: Trainer, questions: Sequence[Question], settings: HeldOutConfig, seed: int) -> dict[str, float]:
+    """Rates in [0, 1], mean length in tokens, and the KL from the reference in nats per token (0 is no change)."""
     model = _plain(trainer.accelerator.unwrap_model(trainer.model))
     tokenizer: PreTrainedTokenizerBase = trainer.processing_class
     sampling = SamplingConfig(
@@ -175,8 +179,8 @@ def measure(
             verdicts.append(judge(answer.text, one.task, answer.finish_reason, assert_formats=one.assert_formats))
             continuations.append(Continuation(prompt, answer.tokens or ()))
     # Two forward passes over every row would cost more than drawing them: the first completions of some tasks stand in.
-    firsts = continuations[:: settings.samples_per_task] if has_moved else []
-    some = firsts[:: math.ceil(len(firsts) / _ROWS_FOR_KL)] if firsts else []
+    firsts = continuations[:: settings.samples_per_task]
+    some = firsts[:: math.ceil(len(firsts) / _ROWS_FOR_KL)]
     kl = mean_kl_nats(some, lambda rows: next_tokens(model, rows), lambda rows: _reference(trainer, rows))
     model.train(was_training)
     count = len(verdicts)

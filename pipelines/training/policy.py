@@ -77,7 +77,7 @@ def train_policy(config: Config, run: RunDir) -> dict[str, Any]:
         "steps": result.global_step,
         "resumed_from_step": int(checkpoint.name.rpartition("-")[2]) if checkpoint else None,
         "kept_step": kept,
-        "averaged_steps": averaging.count(trainer.state) if averaging and _is_last(trainer.state, kept) else None,
+        "averaged_steps": averaging.steps if averaging and _is_last(trainer.state, kept) else None,
         "held_out": _ends(trainer),
         "alerts": list(alerts.said.values()),
         "processes": state.num_processes,
@@ -144,7 +144,7 @@ def _write(run: RunDir, trainer: Trainer, worked: dict[str, Any] | None) -> None
 
 def _is_last(state: TrainerState, kept: int | None) -> bool:
     """Whether the weights that are kept are those of the last step that was planned."""
-    return bool(state.global_step == state.max_steps and kept in (None, state.global_step))
+    return bool(state.global_step >= state.max_steps and (kept is None or kept >= state.max_steps))
 
 
 def _ends(trainer: Trainer) -> dict[str, Any] | None:

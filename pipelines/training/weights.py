@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -44,34 +45,34 @@ class AverageWeights(TrainerCallback):  # type: ignore[misc]
         """`start` is the share in [0, 1) of the steps that have no part in the mean."""
         self._start = start
         self._mean: dict[str, Tensor] = {}
-
-    def count(self, state: TrainerState) -> int:
+        self.steps = 0
         """Steps in the mean so far."""
-        past: int = state.global_step - int(self._start * state.max_steps)
-        return max(0, past)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs: Any
     ) -> None:
         """Take the step's weights in; at the last step, hand the mean over."""
-        count = self.count(state)
-        if not count:
-            return
-        for name, value in trainable_weights(model).items():
-            if count == 1:
-                self._mean[name] = value.float().clone()
-            else:
-                self._mean[name].lerp_(value.float(), 1 / count)
-        if state.global_step == state.max_steps:
+        if int(self._start * state.max_steps) < state.global_step <= state.max_steps:
+            self.steps += 1
+            for name, value in trainable_weights(model).items():
+                if self.steps == 1:
+                    self._mean[name] = value.float().clone(memory_format=torch.contiguous_format)
+                else:
+                    self._mean[name].lerp_(value.float(), 1 / self.steps)
+        # Beyond: resumed from its very last checkpoint within an epoch, Trainer takes one step more.
+        if state.global_step >= state.max_steps:
             set_weights(model, self._mean)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Keep the mean in the checkpoint."""
         if state.is_world_process_zero and self._mean:
-            save_file(self._mean, Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / _FILE)
+            folder = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+            save_file(self._mean, folder / _FILE, {"steps": str(self.steps)})
 
     def resume(self, checkpoint: Path, model: nn.Module) -> None:
         """Go on from the mean in a checkpoint, if it holds one."""
         if (checkpoint / _FILE).exists():
             own = trainable_weights(model)
-            self._mean = {name: value.to(own[name].device) for name, value in load_file(checkpoint / _FILE).items()}
+            with safe_open(checkpoint / _FILE, framework="pt") as file:
+                self.steps = int(file.metadata()["steps"])
+                self._mean = {name: file.get_tensor(name).to(own[name].device) for name in file.keys()}  # noqa: SIM118

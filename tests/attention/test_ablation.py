@@ -38,6 +38,13 @@ def test_the_mean_over_positions_is_another_ablation_than_nothing():
     assert not np.allclose(ablate_heads(model, IDS, 2, [1]), ablate_heads(model, IDS, 2, [1], "mean"))
 
 
+def test_several_heads_are_taken_away_one_at_a_time():
+    model = build("llama")
+    alone = np.concatenate([ablate_heads(model, IDS, 2, [head]) for head in (1, 3)])
+    np.testing.assert_array_equal(ablate_heads(model, IDS, 2, [1, 3]), alone)
+    assert not np.allclose(alone[0], alone[1])
+
+
 def test_the_model_is_left_to_the_bit_as_it_was():
     model = build("llama")
     before = log_probabilities(model)

@@ -72,7 +72,9 @@ def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(do, trained: t
     uninterrupted = course(run)
     kill_after(20, arguments, run)
     do(arguments, "train_dpo")
-    assert json.loads((run / "manifest.json").read_text())["stages"]["train"]["resumed_from_step"] >= 20
+    stage = json.loads((run / "manifest.json").read_text())["stages"]["train"]
+    assert stage["resumed_from_step"] >= 20
+    assert stage["averaged_steps"] == STEPS - STEPS // 10
     assert_same(course(run), uninterrupted)
 
 

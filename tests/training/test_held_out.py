@@ -10,6 +10,7 @@ from peft import LoraConfig
 from transformers import TrainerState
 from trl import DPOConfig
 
+from pipelines.errors import ConfigError
 from pipelines.models import load_model
 from pipelines.records import Task
 from pipelines.sections import HeldOutConfig
@@ -60,13 +61,23 @@ def test_measurements_show_what_training_taught_and_how_far_it_went(tiny_folder:
     assert last["held_out/kl_nats_per_token"] > 1
 
 
-def test_nothing_is_measured_shortly_before_the_end_and_the_start_is_no_distance_from_itself(
-    tiny_folder: Path, tmp_path: Path
-):
+def test_nothing_is_measured_shortly_before_the_end(tiny_folder: Path, tmp_path: Path):
     trainer, _ = train(tmp_path, tiny_folder, HeldOutConfig(every_steps=4, max_new_tokens=4), max_steps=9)
-    first, *later = measurements(trainer.state)
-    assert [entry["step"] for entry in later] == [4, 9]
-    assert first["held_out/kl_nats_per_token"] == 0 < later[0]["held_out/kl_nats_per_token"]
+    assert [entry["step"] for entry in measurements(trainer.state)] == [0, 4, 9]
+
+
+def test_a_training_that_keeps_no_reference_is_refused_before_it_begins(tiny_folder: Path, tmp_path: Path):
+    model, tokenizer = load_model(str(tiny_folder))
+    held_out = HeldOut([QUESTION], HeldOutConfig(), 0, tmp_path / "best")
+    trainer = PrefixSharingDPOTrainer(
+        model=model,
+        args=DPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, precompute_ref_log_probs=True),
+        train_dataset=Dataset.from_list([{"prompt": ASKED, "chosen": says("[1]"), "rejected": says("[1, 2)")}]),
+        processing_class=tokenizer,
+        callbacks=[held_out],
+    )
+    with pytest.raises(ConfigError, match="reference that this training does not keep; set training.lora"):
+        held_out.attach(trainer)
 
 
 def test_the_kept_weights_come_back_and_training_stops_when_nothing_is_gained(tiny_folder: Path, tmp_path: Path):
