@@ -19,6 +19,7 @@ from pipelines.training.prefix_sharing import lay_out, pack, share_prefixes, sup
 from pipelines.training.trainer import PrefixSharingDPOTrainer
 
 FIELDS = ("log_probs", "entropy", "mean_logits", "is_top1")
+LOSSES = (["sigmoid"], ["ipo"], ["sigmoid", "sft"], ["apo_zero"])
 
 
 def batch_of(tokenizer, pairs: int = 5, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -190,8 +191,15 @@ def assert_same_course(one: DPOTrainer, other: DPOTrainer, relative: float = 1e-
         torch.testing.assert_close(value, weights[name], rtol=relative, atol=1e-4)
 
 
-@pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
-@pytest.mark.parametrize("loss", [["sigmoid"], ["ipo"], ["sigmoid", "sft"], ["apo_zero"]], ids="-".join)
+@pytest.mark.parametrize(
+    ("loss", "lora"),
+    [
+        *((loss, True) for loss in LOSSES),
+        (LOSSES[0], False),
+        *(pytest.param(loss, False, marks=pytest.mark.slow) for loss in LOSSES[1:]),
+    ],
+    ids=str,
+)
 def test_twenty_steps_equal_those_of_trls_own_trainer(tiny_folder: Path, tmp_path: Path, loss: list[str], lora: bool):
     ours = train(PrefixSharingDPOTrainer, tmp_path / "ours", tiny_folder, lora=lora, loss_type=loss)
     theirs = train(DPOTrainer, tmp_path / "theirs", tiny_folder, lora=lora, loss_type=loss)
@@ -201,7 +209,7 @@ def test_twenty_steps_equal_those_of_trls_own_trainer(tiny_folder: Path, tmp_pat
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "lora"),
-    [(["sigmoid"], True), (["ipo"], True), (["sigmoid", "sft"], True), (["apo_zero"], True), (["sigmoid"], False)],
+    [*((loss, True) for loss in LOSSES), (LOSSES[0], False)],
     ids=str,
 )
 def test_twenty_steps_of_the_bundled_model_equal_those_of_trls_own_trainer(tmp_path: Path, loss: list[str], lora: bool):
