@@ -64,9 +64,9 @@ def train_policy(config: Config, run: RunDir) -> dict[str, Any]:
     shown = WorkedPair(trainer, rows) if isinstance(trainer, DPOTrainer) else None
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     seconds = time.monotonic() - started
-    kept = held_out.restore_kept(trainer.state) if held_out else None
     update = _compare(before, trainer.model, is_sharded=is_sharded(trainer))
     worked = shown.describe() if shown else None
+    kept = held_out.restore_kept(trainer.state) if held_out else None
     trainer.save_model(str(run.training / "final"))
     state.wait_for_everyone()
     if state.is_main_process:

@@ -16,7 +16,7 @@ LogProbs = dict[str, float]
 
 
 class WorkedPair:
-    """The first pair of a DPO training, followed from before it to after it. Every process of a launch takes part."""
+    """The first pair of a DPO training, followed from before it to after its last step. Every process takes part."""
 
     def __init__(self, trainer: DPOTrainer, pairs: Dataset) -> None:
         """Before training: note what the policy says now."""

@@ -96,7 +96,7 @@ def test_another_method_has_its_own_formula(show, changed: Path, method: str, fo
 def test_alerts_and_held_out_measurements_are_told(show, changed: Path):
     entries = {f"held_out/{name}": value for name, value in HELD_OUT.items()}
     ends = {"before": {**entries, "held_out/exact": 0.0, "step": 0}, "kept": {**entries, "step": 3}}
-    note(changed, alerts=["step 3: <b>look</b>"], kept_step=3, averaged_steps=2, held_out=ends)
+    note(changed, alerts=["step 3: <b>look</b>"], kept_step=3, steps=6, averaged_steps=2, held_out=ends)
     log = json.loads((changed / "training" / "log.json").read_text())
     (changed / "training" / "log.json").write_text(json.dumps([ends["before"], *log, ends["kept"]]))
     page = show(render(changed))
@@ -104,6 +104,7 @@ def test_alerts_and_held_out_measurements_are_told(show, changed: Path):
     text = page.inner_text("section[aria-labelledby=update]")
     assert "Kept are the weights of step 3" in text
     assert "the mean of those after each of the last 2 steps" in text
+    assert "After training is after the last step; kept are the weights of step 3." in text
     assert "exactly right: 0 % before the first step, 25 % at the one that is kept" in text
 
 

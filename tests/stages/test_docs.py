@@ -1,4 +1,4 @@
-"""The commands that the README and the docs show: each is understood, and those of the training page are run."""
+"""The commands that the README and the docs show: each is understood, and those of the pages for users are run."""
 
 from __future__ import annotations
 
@@ -63,6 +63,22 @@ def test_the_training_page_can_be_typed_from_top_to_bottom(do, arguments: list[s
         assert load_script(name)([*given, *place]) == 0
     assert {name for name, _ in ran} == {"build_tasks", "train_dpo", "export_model"}
     assert list((planted / "tracked").rglob("events.out.tfevents.*"))
+
+
+def test_the_attention_page_can_be_typed_from_top_to_bottom(
+    do, arguments: list[str], planted: Path, tiny_folder: Path, tmp_path: Path
+):
+    do(arguments, "judge_completions", "build_preferences", "train_dpo")
+    place = ["--model", str(tiny_folder), "--out", str(tmp_path / "attention")]
+    ran = []
+    for name, given in map(script_of, commands(ROOT / "docs" / "attention.md")):
+        of_text = "--text" in given
+        words = [str(planted / "adapter") if word in ("A", "B", "runs/default/adapter") else word for word in given]
+        assert load_script(name)([*words, *(place if of_text else arguments)]) == 0
+        ran.append((name, of_text))
+    assert set(ran) == {("probe_attention", True), ("probe_attention", False)}
+    assert "other_run_median_jsd_bits" in (tmp_path / "attention" / "after_findings.json").read_text()
+    assert (planted / "attention" / "before.safetensors").exists()
 
 
 def test_the_preference_page_makes_a_dataset_of_what_somebody_sampled(do, arguments: list[str], planted: Path):
