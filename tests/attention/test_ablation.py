@@ -29,7 +29,7 @@ def test_an_ablated_head_is_one_whose_columns_of_the_output_projection_are_zero(
         else:
             without.model.layers[2].self_attn.o_proj.weight[:, 16:32] = 0
     expected = log_probabilities(without) - log_probabilities(model)
-    np.testing.assert_allclose(ablate_heads(model, IDS, 2, [1]), expected, atol=1e-5)
+    np.testing.assert_allclose(ablate_heads(model, IDS, 2, [1])[0], expected, atol=1e-5)
     assert np.abs(expected).max() > 1e-3
 
 
