@@ -31,6 +31,11 @@ def fingerprint(pairs: Dataset, identity: dict[str, Any], settings: dict[str, An
     return digest.hexdigest()
 
 
+def written_checkpoint(args: TrainingArguments, state: TrainerState) -> Path:
+    """The folder that Trainer has just written, as its `on_save` is called."""
+    return Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+
+
 class SealCheckpoints(TrainerCallback):  # type: ignore[misc]
     """Seals each checkpoint once every process has written its part."""
 
@@ -41,7 +46,7 @@ class SealCheckpoints(TrainerCallback):  # type: ignore[misc]
         """Hash what was written and note it, atomically."""
         PartialState().wait_for_everyone()
         if state.is_world_process_zero:
-            folder = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+            folder = written_checkpoint(args, state)
             write_json(folder / _SEAL, {"training": self._training, "files": _hashes(folder)})
 
 

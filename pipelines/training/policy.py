@@ -31,7 +31,7 @@ from pipelines.training.methods import build_trainer, is_sharded, training_rows
 from pipelines.training.pairs import load_questions, load_table
 from pipelines.training.progress import ProgressLine
 from pipelines.training.trainer import PrefixSharingDPOTrainer
-from pipelines.training.weights import AverageWeights
+from pipelines.training.weights import AverageWeights, trainable_weights
 from pipelines.training.worked_pair import WorkedPair
 
 _NOT_FOR_ADAPTER = ("training_args.bin",)
@@ -157,8 +157,7 @@ def _ends(trainer: Trainer) -> dict[str, Any] | None:
 
 def _snapshot(model: nn.Module) -> tuple[dict[str, torch.Tensor], str]:
     """Copies of the trainable parameters, and a hash of the frozen ones."""
-    trainable = {name: value.detach().clone() for name, value in model.named_parameters() if value.requires_grad}
-    return trainable, _frozen_hash(model)
+    return {name: value.clone() for name, value in trainable_weights(model).items()}, _frozen_hash(model)
 
 
 def _frozen_hash(model: nn.Module) -> str:
@@ -175,6 +174,6 @@ def _compare(before: tuple[dict[str, torch.Tensor], str], model: nn.Module, *, i
     if is_sharded:
         return {"base_unchanged": None, "parameters_moved": None}
     old, frozen = before
-    now = dict(model.named_parameters())
-    moved = sum(not torch.equal(value, now[name].detach().to(value.device)) for name, value in old.items())
+    now = trainable_weights(model)
+    moved = sum(not torch.equal(value, now[name].to(value.device)) for name, value in old.items())
     return {"base_unchanged": _frozen_hash(model) == frozen, "parameters_moved": f"{moved} of {len(old)}"}

@@ -15,7 +15,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from pipelines.training.checkpoints import written_checkpoint
 
 _FILE = "average.safetensors"
 
@@ -66,8 +67,7 @@ class AverageWeights(TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Keep the mean in the checkpoint."""
         if state.is_world_process_zero and self._mean:
-            folder = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
-            save_file(self._mean, folder / _FILE, {"steps": str(self.steps)})
+            save_file(self._mean, written_checkpoint(args, state) / _FILE, {"steps": str(self.steps)})
 
     def resume(self, checkpoint: Path, model: nn.Module) -> None:
         """Go on from the mean in a checkpoint, if it holds one."""
