@@ -192,6 +192,11 @@ class RunDir:
         return self.folder / "dataset"
 
     @property
+    def earlier_datasets(self) -> list[Path]:
+        """Those of the rounds before, the latest first."""
+        return [self.root / "rounds" / str(number) / "dataset" for number in range(self.round - 1, 0, -1)]
+
+    @property
     def labels(self) -> Path:
         """One file of labels per labeler, and how well they agree."""
         return self.root / "labels"

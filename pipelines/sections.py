@@ -19,6 +19,12 @@ def require(holds: bool, field: str, rule: str, value: object, remedy: str) -> N
         raise ConfigError(f"{field} must be {rule}, got {value!r}; {remedy}")
 
 
+def require_worked_examples(prefix: str, count: int, share: float) -> None:
+    """Raise a ConfigError unless a number of worked examples, and the share of tasks that has them, make sense."""
+    require(count >= 0, f"{prefix}worked_examples", "at least 0", count, "use 0 for none")
+    require(0 <= share <= 1, f"{prefix}worked_examples_share", "in [0, 1]", share, "fix it")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
     """Which policy, and how it is loaded."""
@@ -121,6 +127,9 @@ class SamplingConfig:
     worked_examples: int = 3
     """Solved requests of the same family shown before the one asked; 0 is the bare prompt. Evaluation always measures
     the bare prompt beside this one."""
+    worked_examples_share: float = 1.0
+    """Share in [0, 1] of the tasks that are sampled with them; the others under the bare prompt. With an equal
+    `training.worked_examples_share` each is trained on under the prompt it was sampled with."""
     max_new_tokens: int = 48
     batch_size: int = 256
     """Completions in progress side by side, at most."""
@@ -135,7 +144,7 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         for name in ("samples_per_task", "max_new_tokens", "batch_size"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name), "raise it")
-        require(self.worked_examples >= 0, "worked_examples", "at least 0", self.worked_examples, "use 0 for none")
+        require_worked_examples("", self.worked_examples, self.worked_examples_share)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,9 +171,10 @@ class EvaluationConfig(SamplingConfig):
 
     def __post_init__(self) -> None:
         SamplingConfig.__post_init__(self)
-        for name in ("server", "adaptive"):  # rates before and after are of the same model, over the same number
+        # Rates before and after are of the same model, over the same number, under each prompt apart.
+        for name, expected in (("server", None), ("adaptive", None), ("worked_examples_share", 1.0)):
             value = getattr(self, name)
-            require(value is None, f"evaluation.{name}", "left out", value, "it belongs to `sampling`")
+            require(value == expected, f"evaluation.{name}", "left out", value, "it belongs to `sampling`")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -244,6 +254,9 @@ class TrainingConfig:
     """The launcher's config: a name in configs/accelerate (`cpu`, `single_gpu`, …), a file, or `auto`."""
     dataset: str | None = None
     """A folder with a `pairs` config to train on; null is the run's own dataset."""
+    replay_per_family: int | None = None
+    """Fill each family of a later round up to so many pairs, with pairs that earlier rounds made of tasks of which this
+    one has none: the policy forgets what it is no longer shown. Null for none; with `dpo` and `sft`."""
     method: Literal["dpo", "sft", "kto", "grpo"] = "dpo"
     """Which of TRL's trainers: on pairs; on the chosen completions; on every verdict as pass or fail; on samples drawn
     and scored while it trains. Each takes its settings from the section of its name."""
@@ -267,9 +280,11 @@ class TrainingConfig:
     """Passed to `peft.LoraConfig`; null trains all weights."""
 
     def __post_init__(self) -> None:
-        share = self.worked_examples_share
-        require(0 <= share <= 1, "training.worked_examples_share", "in [0, 1]", share, "fix it")
+        require_worked_examples("training.", self.worked_examples, self.worked_examples_share)
         start = self.average_from
         require(start is None or 0 <= start < 1, "training.average_from", "null or in [0, 1)", start, "fix it")
-        count = self.worked_examples
-        require(count >= 0, "training.worked_examples", "at least 0", count, "use 0 for none")
+        replay = self.replay_per_family
+        name = "training.replay_per_family"
+        require(replay is None or replay >= 1, name, "null or at least 1", replay, "raise it")
+        on_own_pairs = self.method in ("dpo", "sft") and self.dataset is None
+        require(replay is None or on_own_pairs, name, "null but for dpo and sft on the run's own pairs", replay, "fix")

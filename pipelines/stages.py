@@ -33,11 +33,12 @@ class Stage:
             return self
         own = "" if number == rounds else f"rounds/{number}/"
         initial = (f"rounds/{number - 1}/adapter",) if number > 1 and self in _FROM_THE_POLICY else ()
+        earlier = tuple(f"rounds/{before}/dataset" for before in range(1, number)) if self == TRAIN else ()
         return dataclasses.replace(
             self,
             name=self.name if number == rounds else f"{self.name}_{number}",
             title=f"{self.title}, round {number} of {rounds}",
-            inputs=(*(name if name == _TASKS_FILE else own + name for name in self.inputs), *initial),
+            inputs=(*(name if name == _TASKS_FILE else own + name for name in self.inputs), *initial, *earlier),
             outputs=tuple(own + name for name in self.outputs),
             arguments=(*self.arguments, "--round", str(number)),
         )

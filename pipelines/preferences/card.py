@@ -10,6 +10,7 @@ import yaml
 from pipelines.preferences.pairing import Judged, pass_rate_histogram, pass_rates
 from pipelines.preferences.tables import Preferences
 from pipelines.records import TIERS, Pair, Task
+from pipelines.sections import SamplingConfig, TrainingConfig
 
 CONFIGS = ("pairs", "samples", "kto")
 GENERATED_BEGIN = "<!-- generated: what stands between these lines is replaced when the dataset is pushed again -->"
@@ -47,8 +48,8 @@ def render_card(preferences: Preferences, counts: dict[str, dict[str, int]]) -> 
                 ("policy", preferences.model.get("name")),
                 ("weights (SHA-256)", preferences.model.get("sha256") or "not a local folder"),
                 ("samples per request", config.sampling.samples_per_task),
-                ("worked examples when sampling", config.sampling.worked_examples),
-                ("worked examples in the prompts here", config.training.worked_examples),
+                ("worked examples when sampling", _examples(config.sampling)),
+                ("worked examples in the prompts of `pairs` and `kto`", _examples(config.training)),
                 ("generation", config.sampling.generation or "the policy's own distribution"),
                 ("longest completion (tokens)", config.sampling.max_new_tokens),
                 ("seed", config.seed),
@@ -66,6 +67,12 @@ def render_card(preferences: Preferences, counts: dict[str, dict[str, int]]) -> 
         "## Licence\n\n" + _LICENCES[_licence(preferences)],
     ]
     return _front_matter(preferences, counts) + "\n\n".join([GENERATED_BEGIN, *sections, GENERATED_END]) + "\n"
+
+
+def _examples(settings: SamplingConfig | TrainingConfig) -> str:
+    """How many worked examples there are, and of how many requests."""
+    share = settings.worked_examples_share if settings.worked_examples else 1.0
+    return f"{settings.worked_examples}" + (f", for {share:.0%} of the requests" if share < 1 else "")
 
 
 def _front_matter(preferences: Preferences, counts: dict[str, dict[str, int]]) -> str:

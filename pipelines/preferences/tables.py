@@ -18,7 +18,8 @@ from datasets import Features, List, Value
 from pipelines.config import Config
 from pipelines.preferences.pairing import Judged
 from pipelines.records import Completion, Pair, Task
-from pipelines.tasks import build_messages
+from pipelines.sections import SamplingConfig, TrainingConfig
+from pipelines.tasks import build_messages, worked_examples_of
 
 DatasetSplit = Literal["train", "test"]
 _MESSAGES = List({"role": Value("string"), "content": Value("string")})
@@ -96,18 +97,12 @@ class Preferences:
 
     def splits(self) -> dict[str, DatasetSplit]:
         """Task id → split. Keys are ranked by hash, so tasks of one target stay together."""
-        keys = sorted({task.key for task in self.sampled}, key=lambda key: self._rank("test", key))
+        keys = sorted({task.key for task in self.sampled}, key=self._rank)
         test = set(keys[: round(self.config.preferences.test_fraction * len(keys))])
         return {task.id: "test" if task.key in test else "train" for task in self.sampled}
 
-    def _rank(self, purpose: str, key: str) -> bytes:
-        return hashlib.sha256(f"{self.config.seed}/{purpose}/{key}".encode()).digest()
-
-    def _examples(self, task: Task) -> int:
-        """Worked examples in the prompt that the task is trained on with."""
-        training = self.config.training
-        place = int.from_bytes(self._rank("prompting", task.key)[:8], "big") / 2**64
-        return training.worked_examples if place < training.worked_examples_share else 0
+    def _rank(self, key: str) -> bytes:
+        return hashlib.sha256(f"{self.config.seed}/test/{key}".encode()).digest()
 
     def rows(self, table: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """(task id, row) of one of the three tables."""
@@ -117,7 +112,7 @@ class Preferences:
         """Every completion with its verdict, under the prompt it was sampled with."""
         settings = json.dumps(dataclasses.asdict(self.config.sampling))
         for task in self.sampled:
-            prompt = self._prompt(task, self.config.sampling.worked_examples)
+            prompt = self._prompt(task, self.config.sampling)
             for completion, verdict in self.judged[task.id]:
                 yield (
                     task.id,
@@ -144,7 +139,7 @@ class Preferences:
                 pair.task_id,
                 {
                     **_described(tasks[pair.task_id]),
-                    "prompt": self._prompt(tasks[pair.task_id], self._examples(tasks[pair.task_id])),
+                    "prompt": self._prompt(tasks[pair.task_id], self.config.training),
                     "chosen": _answer(rows[pair.chosen_index][0]),
                     "rejected": _answer(rejected),
                     "chosen_index": pair.chosen_index,
@@ -157,15 +152,15 @@ class Preferences:
     def _kto_rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Every completion that ended by itself, labelled by whether it passed, ready for `trl.KTOTrainer`."""
         for task in self.sampled:
-            prompt = self._prompt(task, self._examples(task))
+            prompt = self._prompt(task, self.config.training)
             for completion, verdict in self.judged[task.id]:
                 if completion.finish_reason == "stop":
                     label = verdict.passed
                     row = {**_described(task), "prompt": prompt, "completion": _answer(completion), "label": label}
                     yield task.id, row
 
-    def _prompt(self, task: Task, worked_examples: int) -> list[dict[str, str]]:
-        return build_messages(task, self.tasks, worked_examples)
+    def _prompt(self, task: Task, settings: SamplingConfig | TrainingConfig) -> list[dict[str, str]]:
+        return build_messages(task, self.tasks, worked_examples_of(task, settings, self.config.seed))
 
 
 def _described(task: Task) -> dict[str, Any]:

@@ -92,6 +92,7 @@ def _chat(metrics: dict[str, Any] | None) -> str:
 def _settings(config: Config, train: dict[str, Any]) -> list[tuple[str, Any]]:
     return [
         ("pairs", train.get("pairs", "not known")),
+        ("pairs of earlier rounds among them", train.get("replayed_pairs", 0)),
         ("optimiser steps", train.get("steps", "not known")),
         ("rounds of sampling and training", config.rounds),
         ("trainable parameters", train.get("trainable_parameters", "not known")),

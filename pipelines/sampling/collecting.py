@@ -29,7 +29,7 @@ from pipelines.sampling.progress import SamplingProgress
 from pipelines.sampling.server import ServerPolicy
 from pipelines.sampling.spending import wanted_next
 from pipelines.sampling.tasks import complete_tasks
-from pipelines.tasks import build_messages
+from pipelines.tasks import build_messages, worked_examples_of
 
 
 def sample_training_tasks(config: Config, run: RunDir) -> dict[str, Any]:
@@ -127,13 +127,13 @@ class Collection:
 
     def settings(self, task: Task) -> dict[str, Any]:
         """All that decides what is drawn for a task. JSON's own types, as it is read back."""
-        sampling = self.config.sampling
+        sampling, seed = self.config.sampling, self.config.seed
         return {
             "policy": self.identity,
-            "messages": build_messages(task, self.tasks, sampling.worked_examples),
+            "messages": build_messages(task, self.tasks, worked_examples_of(task, sampling, seed)),
             "max_new_tokens": sampling.max_new_tokens,
             "generation": sampling.generation,
-            "seed": self.config.seed,
+            "seed": seed,
         }
 
     def add(self, task: Task, completions: Sequence[Completion]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pipelines.records import Completion, Message, Task
 from pipelines.sampling.policies import Conversation, Policy
 from pipelines.sections import SamplingConfig
-from pipelines.tasks import build_messages
+from pipelines.tasks import build_messages, worked_examples_of
 from pipelines.tasks.prompting import prompting_name
 
 
@@ -37,9 +37,10 @@ def complete_tasks(
 ) -> Iterator[tuple[str, list[Completion]]]:
     """(task id, its completions of the wanted indices) for every task that wants any, as each is finished."""
     asked = [task for task in tasks if wanted[task.id]]
+    shown = [worked_examples_of(task, settings, seed) for task in asked]
     conversations = [
-        seeded(build_messages(task, examples, settings.worked_examples), seed, task.id, wanted[task.id])
-        for task in asked
+        seeded(build_messages(task, examples, count), seed, task.id, wanted[task.id])
+        for task, count in zip(asked, shown, strict=True)
     ]
     for position, answers in policy.complete(conversations, settings):
         task, seeds = asked[position], conversations[position].seeds
@@ -49,7 +50,7 @@ def complete_tasks(
                 Completion(
                     task_id=task.id,
                     index=index,
-                    prompting=prompting_name(settings.worked_examples),
+                    prompting=prompting_name(shown[position]),
                     text=answer.text,
                     finish_reason=answer.finish_reason,
                     prompt_tokens=answer.prompt_tokens,

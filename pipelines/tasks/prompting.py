@@ -5,9 +5,22 @@ Pure text; the chat template is the model's business.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 from pipelines.records import Message, Prompting, Task
+from pipelines.sections import SamplingConfig, TrainingConfig
+
+
+def worked_examples_of(task: Task, settings: SamplingConfig | TrainingConfig, seed: int) -> int:
+    """How many worked examples the task's prompt has: those of the settings for their share of the tasks, else none.
+
+    Which tasks falls by a hash of seed and key: the same ones when sampled and when trained on, those of a smaller
+    share among those of a larger.
+    """
+    digest = hashlib.sha256(f"{seed}/prompting/{task.key}".encode()).digest()
+    place = int.from_bytes(digest[:8], "big") / 2**64
+    return settings.worked_examples if place < settings.worked_examples_share else 0
 
 
 def build_messages(task: Task, tasks: Sequence[Task], worked_examples: int) -> list[Message]:

@@ -1,9 +1,11 @@
-"""What training reads: the pairs of a dataset, the run's or another, and the tasks of its test split to be measured."""
+"""What training reads: the pairs of a dataset, the run's or another, those of earlier rounds to go over again, and the
+tasks of its test split to be measured."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from datasets import Dataset, load_dataset
@@ -15,6 +17,7 @@ from pipelines.records import Task, load_lines
 from pipelines.rundir import RunDir, hash_files
 from pipelines.training.held_out import Question
 from pipelines.training.methods import TABLES
+from pipelines.training.replay import replayed_pairs
 
 _COLUMNS = {"pairs": ("prompt", "chosen", "rejected"), "kto": ("prompt", "completion", "label")}
 
@@ -23,13 +26,29 @@ def load_table(config: Config, run: RunDir) -> Dataset:
     """What the method trains on of the run's dataset, or of the one the config names; DataError without it."""
     name = TABLES[config.training.method]
     folder, advice = _source(config, run)
+    return _load(folder, run, name, _COLUMNS[name], advice)
+
+
+def load_replayed(config: Config, run: RunDir, pairs: Dataset) -> Dataset | None:
+    """The pairs of earlier rounds to train on beside this round's; None when the config asks for none."""
+    per_family = config.training.replay_per_family
+    if per_family is None or not run.earlier_datasets:
+        return None
+    columns, advice = ("task_id", "family"), "run the rounds again from scripts/build_preferences.py"
+    sampled = _load(run.dataset, run, "samples", columns, advice)["task_id"]
+    earlier = [_load(folder, run, "pairs", columns, advice) for folder in run.earlier_datasets]
+    return replayed_pairs(pairs, sampled, earlier, per_family, config.seed)
+
+
+def _load(folder: Path, run: RunDir, name: str, columns: Sequence[str], advice: str) -> Dataset:
+    """One table's train split; DataError when it cannot be read or lacks a column."""
     try:
         table = load_dataset(str(folder), name, split="train", cache_dir=_cache(folder, run))
     except (OSError, ValueError, DatasetsError) as error:
         raise DataError(f"{folder}: no {name} can be loaded ({error}); {advice}") from error
-    for column in _COLUMNS[name]:
+    for column in columns:
         if column not in table.column_names:
-            raise DataError(f"{folder}: {name} has no column {column!r}; it needs {', '.join(_COLUMNS[name])}")
+            raise DataError(f"{folder}: {name} has no column {column!r}; it needs {', '.join(columns)}")
     return table
 
 

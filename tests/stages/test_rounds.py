@@ -17,10 +17,13 @@ from pipelines.stages import plan
 from tests.stages.conftest import plant
 
 
-def plant_samples(run: Path, folder: Path) -> None:
+def plant_samples(run: Path, folder: Path, *, without_fault: int = 0) -> list[Task]:
+    """Samples of every training task, of the first ones only those that pass; returns the tasks."""
     tasks = [task for task in load_lines(Task, run / "samples" / "tasks.jsonl") if task.split == "train"]
+    rows = [row for index, task in enumerate(tasks) for row in plant(task)[: 1 if index < without_fault else None]]
     (folder / "samples").mkdir(parents=True, exist_ok=True)
-    (folder / "samples" / "completions.jsonl").write_text(dump_lines(row for task in tasks for row in plant(task)))
+    (folder / "samples" / "completions.jsonl").write_text(dump_lines(rows))
+    return tasks
 
 
 @pytest.fixture
@@ -67,6 +70,26 @@ def test_the_second_round_trains_on_from_the_first_ones_adapter(do, two_rounds: 
     assert shown["after"]["chosen_logp"] > shown["before"]["chosen_logp"]
 
 
+def test_what_no_longer_fails_is_trained_on_again(do, complaint, config_file: Path, tmp_path: Path):
+    tree = yaml.safe_load(config_file.read_text())
+    later = {"rounds": 2, "later_rounds": {"training": {"replay_per_family": 7}}, "preferences": {"test_fraction": 0.0}}
+    config_file.write_text(yaml.safe_dump({**tree, **later}))
+    run, arguments = tmp_path / "run", ["--config", str(config_file), "--run", str(tmp_path / "run")]
+    do(arguments, "build_tasks")
+    plant_samples(run, run / "rounds" / "1")
+    do([*arguments, "--round", "1"], "judge_completions", "build_preferences", "train_dpo")
+    tasks = plant_samples(run, run, without_fault=3)
+    assert len(tasks) == 4
+    do(arguments, "judge_completions", "build_preferences", "train_dpo")
+    stages = json.loads((run / "manifest.json").read_text())["stages"]
+    each = stages["pair_1"]["pairs"] // 4
+    assert (stages["train_1"]["pairs"], stages["train_1"]["replayed_pairs"]) == (4 * each, 0)
+    assert (stages["pair"]["pairs"], stages["train"]["replayed_pairs"]) == (each, min(3 * each, 7 - each))
+    assert stages["train"]["pairs"] == each + stages["train"]["replayed_pairs"]
+    shutil.rmtree(run / "rounds" / "1" / "dataset")
+    assert "build_preferences.py" in complaint("train_dpo", arguments)
+
+
 def test_a_round_without_the_one_before_names_what_to_run(complaint, two_rounds: tuple[Path, list[str]]):
     run, arguments = two_rounds
     shutil.rmtree(run / "rounds" / "1" / "adapter")
@@ -81,11 +104,19 @@ def test_a_plan_of_two_rounds_gives_the_last_the_runs_own_folder():
     assert last.outputs == ("samples/completions.jsonl",)
 
 
+def test_a_later_training_reads_the_datasets_of_all_rounds_before_it():
+    (third,) = [stage for stage in plan(3) if stage.name == "train"]
+    assert third.inputs == ("dataset", "rounds/2/adapter", "rounds/1/dataset", "rounds/2/dataset")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("rounds: 0", "rounds must be at least 1"),
         ("later_rounds: {model: {name: x}}", "later_rounds must be of the sections"),
+        ("later_rounds: {training: {replay_per_family: 0}}", "replay_per_family must be null or at least 1"),
+        ("training: {replay_per_family: 9, method: kto}", "replay_per_family must be null but for dpo and sft"),
+        ("training: {replay_per_family: 9, dataset: pairs}", "replay_per_family must be null but for dpo and sft"),
         ("later_rounds: {training: {lr: 1}}", "unknown key 'lr' in section 'training'"),
         ("{rounds: 2, sampling: {server: {url: 'http://x', model: y}}}", "sampling.server must be null in later"),
     ],
