@@ -17,6 +17,8 @@ import pytest
 import yaml
 
 from pipelines.config import load_config
+from pipelines.preferences.dataset import load_judged
+from pipelines.preferences.tables import Preferences
 from pipelines.records import Completion, Task, load_lines
 from pipelines.rundir import RunDir
 from pipelines.sampling import journal
@@ -177,3 +179,28 @@ def test_a_run_goes_on_in_another_number_of_processes(do, many: Path, tmp_path: 
     launched(many, run, 2)
     assert found(run) == wanted(run)
     assert time.monotonic() - started < 120
+
+
+def test_a_share_of_the_tasks_is_sampled_with_examples_and_trained_on_under_the_same_prompt(
+    do, many: Path, tmp_path: Path
+):
+    tree = yaml.safe_load(many.read_text())
+    tree["sampling"] |= {"worked_examples_share": 0.5, "samples_per_task": 2, "max_new_tokens": 4}
+    tree["training"] |= {"worked_examples": 1, "worked_examples_share": 0.5}
+    many.write_text(yaml.safe_dump(tree))
+    run = tmp_path / "run"
+    do(["--config", str(many), "--run", str(run)], "build_tasks", "sample_completions", "judge_completions")
+    rows = load_lines(Completion, run / "samples" / "completions.jsonl")
+    promptings = {row.task_id: row.prompting for row in rows}
+    assert len(promptings) == 60
+    assert 15 < Counter(promptings.values())["worked_examples"] < 45
+    lengths = {kind: [row.prompt_tokens for row in rows if row.prompting == kind] for kind in promptings.values()}
+    assert min(lengths["worked_examples"]) > max(lengths["bare"])
+    preferences = Preferences(
+        config=load_config(many), tasks=load_lines(Task, run / "samples" / "tasks.jsonl"),
+        judged=load_judged(RunDir(run)), scores=dict.fromkeys(((row.task_id, row.index) for row in rows), 0.0),
+        pairs=[], fates=Counter(), model={},
+    )  # fmt: skip
+    for table in ("samples", "kto"):
+        for task_id, row in preferences.rows(table):
+            assert (len(row["prompt"]) > 1) == (promptings[task_id] == "worked_examples")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,8 @@ import pytest
 from pipelines.config import Config
 from pipelines.errors import ConfigError
 from pipelines.records import Task
-from pipelines.sections import AttentionConfig, FamilyConfig, TasksConfig
-from pipelines.tasks import build_messages, build_tasks
+from pipelines.sections import AttentionConfig, FamilyConfig, SamplingConfig, TasksConfig, TrainingConfig
+from pipelines.tasks import build_messages, build_tasks, worked_examples_of
 from pipelines.tasks.families import FAMILIES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -94,6 +95,27 @@ def test_worked_examples_are_solved_requests_of_the_family_before_the_request():
 def test_no_worked_example_is_the_bare_request():
     tasks = tasks_of(range=(1, 1))
     assert build_messages(tasks[0], tasks, 0) == [{"role": "user", "content": tasks[0].prompt}]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_a_share_of_the_tasks_has_worked_examples(share: float):
+    tasks = tasks_of(range=(60, 1), words=(200, 1))
+    settings = TrainingConfig(worked_examples=3, worked_examples_share=share)
+    shown = Counter(worked_examples_of(task, settings, seed=0) for task in tasks)
+    assert shown[3] + shown[0] == len(tasks)
+    assert shown[3] / len(tasks) == pytest.approx(share, abs=0.1)
+
+
+def test_tasks_sampled_with_examples_are_those_trained_with_them():
+    tasks = tasks_of(range=(60, 1))
+
+    def taken(settings: SamplingConfig | TrainingConfig) -> set[str]:
+        return {task.id for task in tasks if worked_examples_of(task, settings, seed=4)}
+
+    sampled = taken(SamplingConfig(worked_examples=8, worked_examples_share=0.5))
+    assert sampled == taken(TrainingConfig(worked_examples=3, worked_examples_share=0.5))
+    assert set() < taken(TrainingConfig(worked_examples=3, worked_examples_share=0.2)) < sampled
+    assert taken(SamplingConfig(worked_examples=8)) == {task.id for task in tasks}
 
 
 def test_a_task_file_is_split_by_key(tmp_path: Path):
