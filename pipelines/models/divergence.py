@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-_ROWS_AT_A_TIME = 8
+_ROWS_AT_A_TIME = 4
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,8 +47,10 @@ def next_tokens(model: PreTrainedModel, continuations: Sequence[Continuation]) -
 def mean_kl_nats(continuations: Sequence[Continuation], policy: NextTokens, reference: NextTokens) -> float:
     """KL(policy ‖ reference) in nats, mean over the completions' tokens; 0 when the two are the same."""
     total, tokens = 0.0, 0
-    for start in range(0, len(continuations), _ROWS_AT_A_TIME):
-        some = continuations[start : start + _ROWS_AT_A_TIME]
+    # Side by side with its like: a bare prompt among longer ones would be computed at their length.
+    by_length = sorted(continuations, key=lambda one: len(one.prompt) + len(one.completion))
+    for start in range(0, len(by_length), _ROWS_AT_A_TIME):
+        some = by_length[start : start + _ROWS_AT_A_TIME]
         mine, its = policy(some), reference(some)
         total += float((mine.exp() * (mine - its)).sum(dtype=torch.float64))
         tokens += len(mine)
