@@ -28,7 +28,7 @@ from trl import DPOConfig, DPOTrainer
 from pipelines.benchmarks.isolation import alone
 from pipelines.config import load_config
 from pipelines.errors import ConfigError, DataError
-from pipelines.models import load_model
+from pipelines.models import hush_peft, load_model
 from pipelines.records import Task
 from pipelines.rundir import provenance
 from pipelines.tasks import build_messages
@@ -152,6 +152,7 @@ def measure(model_name: str, trainer_name: str, pairs: list[dict[str, Any]], bat
             return dataset
 
     set_seed(0)
+    hush_peft()
     model, tokenizer = load_model(model_name, to_device=False)
     clock = _Clock()
     with tempfile.TemporaryDirectory() as folder:
