@@ -76,10 +76,14 @@ def test_rounds_are_told_in_their_order():
 def test_the_run_of_two_rounds_has_a_table_of_them(show, changed: Path):
     manifest = json.loads((changed / "manifest.json").read_text())
     manifest["stages"]["sample_1"] = {"completions": 1032, "passed": 8, "seconds": 1.0}
+    manifest["stages"]["train"]["replayed_pairs"] = 5
     (changed / "manifest.json").write_text(json.dumps(manifest))
     rows = show(render(changed)).locator("[aria-label=Rounds] tbody tr").all_inner_texts()
     # The second round's samples were planted, so that the manifest tells nothing of how they were drawn.
-    assert [row.split() for row in rows] == [["1", "1,032", "8", "16", "6"], ["2", "–", "–", "16", "6"]]
+    assert [row.split() for row in rows] == [
+        ["1", "1,032", "8", "16", "0", "6"],
+        ["2", "–", "–", "16", "5", "6"],
+    ]
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,7 @@ def test_a_share_of_the_tasks_is_sampled_with_examples_and_trained_on_under_the_
     do, many: Path, tmp_path: Path
 ):
     tree = yaml.safe_load(many.read_text())
-    tree["sampling"] |= {"worked_examples_share": 0.5, "samples_per_task": 2, "max_new_tokens": 4}
+    tree["sampling"] |= {"worked_examples_share": 0.5, "samples_per_task": 1, "max_new_tokens": 4}
     tree["training"] |= {"worked_examples": 1, "worked_examples_share": 0.5}
     many.write_text(yaml.safe_dump(tree))
     run = tmp_path / "run"
