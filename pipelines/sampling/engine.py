@@ -21,9 +21,9 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pipelines.models.fast_linear import fast_linear
 from pipelines.sampling.drawing import draw
 from pipelines.sampling.fallback import generate_samples
+from pipelines.sampling.fast_linear import fast_linear
 from pipelines.sampling.packed_attention import PackedPass, Row, packed_attention
 from pipelines.sampling.pages import PAGE_TOKENS, PagePool
 from pipelines.sampling.prefixes import Segment, build_segments

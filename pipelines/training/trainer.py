@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from datasets import Dataset
-from transformers.trainer_utils import TrainOutput
 from trl import DPOTrainer
 
-from pipelines.models.fast_linear import fast_linear
 from pipelines.training.prefix_sharing import share_prefixes
 
 
 class PrefixSharingDPOTrainer(DPOTrainer):
-    """Computes each pair's prompt once, for the policy and for the reference; on a CPU by the faster products."""
+    """Computes each pair's prompt once, for the policy and for the reference."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._shares = False
@@ -30,10 +28,4 @@ class PrefixSharingDPOTrainer(DPOTrainer):
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
         self._share()
-        with fast_linear(self.model):
-            return super()._precompute_ref_logps(dataset, name, batch_size)
-
-    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
-        """`Trainer.train`. Over all of it, for what gradient checkpointing computes again must be computed alike."""
-        with fast_linear(self.model):
-            return super().train(*args, **kwargs)
+        return super()._precompute_ref_logps(dataset, name, batch_size)

@@ -9,6 +9,7 @@ import torch
 
 from pipelines.errors import ConfigError
 from pipelines.sampling.engine import Decoder, sample
+from pipelines.sampling.fast_linear import fast_linear
 from pipelines.sampling.packed_attention import packed_attention
 from pipelines.sampling.requests import (
     Request,
@@ -176,6 +177,20 @@ def test_the_model_is_left_as_it_was(tiny):
     iterator.close()
     assert model.config._attn_implementation == before
     assert not any("forward" in vars(module) for module in model.modules())
+
+
+def test_fast_linear_layers_compute_the_same(bundled):
+    """Against float64, as closely as `F.linear` does."""
+    model, _ = bundled
+    layer = model.model.layers[0].mlp.gate_proj
+    inputs = torch.randn(1, 40, layer.in_features, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        exact = torch.nn.functional.linear(inputs.double(), layer.weight.double())
+        own = layer(inputs)
+        with fast_linear(model):
+            fast = layer(inputs)
+    assert not torch.equal(fast, own)  # another order of summation: oneDNN did it
+    assert (fast - exact).abs().max() < 4 * (own - exact).abs().max()
 
 
 def test_an_unsupported_generation_setting_is_named():
