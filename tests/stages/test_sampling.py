@@ -158,6 +158,7 @@ def launched(config_file: Path, run: Path, processes: int) -> list[Completion]:
     return load_lines(Completion, run / "samples" / "completions.jsonl")
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_tasks_and_draw_the_same(do, many: Path, tmp_path: Path):
     for name in ("one", "two"):
         do(["--config", str(many), "--run", str(tmp_path / name)], "build_tasks")
