@@ -10,12 +10,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
 import os
-import platform
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,8 +22,7 @@ import yaml
 
 from pipelines.config import Config, config_to_dict, load_config
 from pipelines.errors import RunError
-
-LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "jsonschema-rs", "orjson")
+from pipelines.provenance import provenance
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -275,29 +271,3 @@ def _first_difference(stored: Any, wanted: Any, where: str) -> str | None:
                 return difference
         return None
     return None if stored == wanted else f"{where} was {stored!r}, now {wanted!r}"
-
-
-def provenance() -> dict[str, Any]:
-    """Versions of Python and the libraries, the machine's size, and the git revision, where known."""
-    versions = {"python": platform.python_version()}
-    for library in LIBRARIES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[library] = importlib.metadata.version(library)
-    machine = {"platform": platform.platform(), "processor": _processor(), "cores": os.cpu_count()}
-    return {"versions": versions, "machine": machine, "git_revision": _git_revision()}
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
-
-
-def _git_revision() -> str | None:
-    root = Path(__file__).resolve().parent.parent
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-    return None

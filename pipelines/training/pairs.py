@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from datasets import Dataset, load_dataset
+from datasets import Dataset, concatenate_datasets, load_dataset
 from datasets.exceptions import DatasetsError
 
 from pipelines.config import Config
@@ -22,18 +22,22 @@ from pipelines.training.replay import replayed_pairs
 _COLUMNS = {"pairs": ("prompt", "chosen", "rejected"), "kto": ("prompt", "completion", "label")}
 
 
-def load_table(config: Config, run: RunDir) -> Dataset:
-    """What the method trains on of the run's dataset, or of the one the config names; DataError without it."""
+def load_table(config: Config, run: RunDir) -> tuple[Dataset, int]:
+    """What the method trains on, and how many of its rows are pairs of earlier rounds.
+
+    Of the run's dataset, or of the one the config names; DataError without it.
+    """
     name = TABLES[config.training.method]
     folder, advice = _source(config, run)
-    return _load(folder, run, name, _COLUMNS[name], advice)
-
-
-def load_replayed(config: Config, run: RunDir, pairs: Dataset) -> Dataset | None:
-    """The pairs of earlier rounds to train on beside this round's; None when the config asks for none."""
+    table = _load(folder, run, name, _COLUMNS[name], advice)
     per_family = config.training.replay_per_family
     if per_family is None or not run.earlier_datasets:
-        return None
+        return table, 0
+    replayed = _load_replayed(config, run, table, per_family)
+    return concatenate_datasets([table, replayed]), len(replayed)
+
+
+def _load_replayed(config: Config, run: RunDir, pairs: Dataset, per_family: int) -> Dataset:
     columns, advice = ("task_id", "family"), "run the rounds again from scripts/build_preferences.py"
     sampled = _load(run.dataset, run, "samples", columns, advice)["task_id"]
     earlier = [_load(folder, run, "pairs", columns, advice) for folder in run.earlier_datasets]

@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 import torch
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset
 from torch import nn
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerState
 from trl import DPOTrainer, GRPOTrainer
@@ -28,7 +28,7 @@ from pipelines.training.arguments import lora_arguments, trainer_arguments
 from pipelines.training.checkpoints import SealCheckpoints, fingerprint, last_checkpoint
 from pipelines.training.held_out import HeldOut, kept_measurement, measurements
 from pipelines.training.methods import build_trainer, is_sharded, training_rows
-from pipelines.training.pairs import load_questions, load_replayed, load_table
+from pipelines.training.pairs import load_questions, load_table
 from pipelines.training.progress import ProgressLine
 from pipelines.training.trainer import PrefixSharingDPOTrainer
 from pipelines.training.weights import AverageWeights, trainable_weights
@@ -44,17 +44,14 @@ def train_policy(config: Config, run: RunDir) -> dict[str, Any]:
     lora_arguments(config.training)
     hush_peft()
     state = process_group()
-    table = load_table(config, run)
-    replayed = load_replayed(config, run, table)
-    rows = training_rows(config, concatenate_datasets([table, replayed]) if replayed else table)
+    table, replayed = load_table(config, run)
+    rows = training_rows(config, table)
     policy = load_trainable(config.model, run.initial_adapter)
     training = _fingerprint(config, run, rows)
     alerts = Alerts(config.training.alerts, getattr(arguments, "beta", 0.0), _mean_tokens(rows, policy[1]))
     held_out = _held_out(config, run)
-    start = config.training.average_from
-    averaging = None if start is None else AverageWeights(start)
-    optional = [one for one in (averaging, held_out) if one]
-    callbacks = [ProgressLine(), alerts, *optional, SealCheckpoints(training)]
+    averaging = _averaging(config)
+    callbacks = [ProgressLine(), alerts, *filter(None, (averaging, held_out)), SealCheckpoints(training)]
     trainer = build_trainer(config, arguments, policy, rows, callbacks)
     if held_out:
         held_out.attach(trainer)
@@ -76,7 +73,7 @@ def train_policy(config: Config, run: RunDir) -> dict[str, Any]:
     return {
         "method": config.training.method,
         "pairs": len(rows),
-        "replayed_pairs": len(replayed) if replayed else 0,
+        "replayed_pairs": replayed,
         "steps": result.global_step,
         "resumed_from_step": int(checkpoint.name.rpartition("-")[2]) if checkpoint else None,
         "kept_step": kept,
@@ -107,6 +104,11 @@ def _held_out(config: Config, run: RunDir) -> HeldOut | None:
     if settings is None:
         return None
     return HeldOut(load_questions(config, run), settings, config.seed, run.training / "kept")
+
+
+def _averaging(config: Config) -> AverageWeights | None:
+    start = config.training.average_from
+    return None if start is None else AverageWeights(start)
 
 
 def _mean_tokens(rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> float | None:

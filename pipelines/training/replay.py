@@ -27,7 +27,7 @@ def replayed_pairs(
     rng = random.Random(f"{seed}/replay")  # noqa: S311 - reproducible, not secret
     added = []
     for table in earlier:
-        rows = [(index, row) for index, row in enumerate(zip(table["task_id"], table["family"], strict=True))]
+        rows = list(enumerate(zip(table["task_id"], table["family"], strict=True)))
         rng.shuffle(rows)
         taken = []
         for index, (task, family) in rows:
