@@ -48,7 +48,7 @@ def many(tmp_path: Path, tiny_folder: Path) -> Path:
         **CONFIG,
         "model": {**CONFIG["model"], "name": str(tiny_folder)},
         "tasks": {"families": {"range": {"train": 40, "held_out": 1}, "letters": {"train": 20, "held_out": 1}}},
-        "sampling": {"samples_per_task": 6, "max_new_tokens": 60, "worked_examples": 1, "batch_size": 12},
+        "sampling": {"samples_per_task": 6, "max_new_tokens": 30, "worked_examples": 1, "batch_size": 12},
     }
     file.write_text(yaml.safe_dump(tree))
     return file
@@ -107,8 +107,7 @@ def test_killed_runs_end_with_exactly_the_wanted_completions(do, many: Path, tmp
 
 @pytest.mark.slow
 def test_200_kills_lose_nothing_and_double_nothing(do, many: Path, tmp_path: Path):
-    # A slower machine needs later kills to get anywhere between them.
-    latest = max(1.5, seconds_undisturbed(many, do, tmp_path) / 2)
+    latest = seconds_undisturbed(many, do, tmp_path) / 2  # a slower machine gets nowhere between earlier kills
     assert kill_often(200, many, do, tmp_path, latest) >= 10
 
 
