@@ -51,6 +51,7 @@ def check_settings(config: Config, run: RunDir) -> None:
     from pipelines.preferences.dataset import build_scoring  # noqa: PLC0415
     from pipelines.sampling.requests import build_processors  # noqa: PLC0415
     from pipelines.training.arguments import lora_arguments, trainer_arguments  # noqa: PLC0415
+    from pipelines.training.rehearsal import check_rehearsal  # noqa: PLC0415
 
     build_scoring(config)
     build_processors(config.evaluation.generation)
@@ -60,6 +61,7 @@ def check_settings(config: Config, run: RunDir) -> None:
         build_processors(settings.sampling.generation)
         trainer_arguments(settings.training, config.model, run.training, config.seed)
         lora_arguments(settings.training)
+        check_rehearsal(settings)
 
 
 def _start(stage: Stage, config: Config, run: RunDir) -> int:

@@ -193,6 +193,11 @@ class RunDir:
         return [self.root / "rounds" / str(number) / "dataset" for number in range(self.round - 1, 0, -1)]
 
     @property
+    def rehearsal_file(self) -> Path:
+        """The base model's answers to ordinary requests that training goes over."""
+        return self.root / "samples" / "rehearsal.json"
+
+    @property
     def labels(self) -> Path:
         """One file of labels per labeler, and how well they agree."""
         return self.root / "labels"

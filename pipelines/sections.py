@@ -225,6 +225,27 @@ class HeldOutConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class RehearsalConfig:
+    """Going over ordinary requests with the base model's own answers, among the rows that are trained on."""
+
+    file: str = "data/rehearsal.yaml"
+    """YAML with `prompts`."""
+    share: float = 0.15
+    """Share in (0, 1) of all rows that rehearse, as far as the answers go round."""
+    repeats: int = 2
+    """How often one answer is trained on, at most."""
+    max_new_tokens: int = 256
+    """An answer that does not end within so many is left out."""
+
+    def __post_init__(self) -> None:
+        require(
+            0 < self.share < 1, "rehearsal.share", "in (0, 1)", self.share, "set training.rehearsal to null for none"
+        )
+        for name in ("repeats", "max_new_tokens"):
+            require(getattr(self, name) >= 1, f"rehearsal.{name}", "at least 1", getattr(self, name), "raise it")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class AlertsConfig:
     """When training warns in words."""
 
@@ -267,6 +288,8 @@ class TrainingConfig:
     average_from: float | None = None
     """A training that reaches its last step ends with the mean of its weights after each step past this share in
     [0, 1) of them; null for the last step's. 0.5 leaves the first half out."""
+    rehearsal: RehearsalConfig | None = None
+    """Keep what the model says to ordinary requests; null for none. Not with `grpo`, which trains on no answers."""
     alerts: AlertsConfig = dataclasses.field(default_factory=AlertsConfig)
     dpo: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Passed to `trl.DPOConfig`."""
@@ -283,6 +306,8 @@ class TrainingConfig:
         require_worked_examples("training.", self.worked_examples, self.worked_examples_share)
         start = self.average_from
         require(start is None or 0 <= start < 1, "training.average_from", "null or in [0, 1)", start, "fix it")
+        rehearsed = self.rehearsal is None or self.method != "grpo"
+        require(rehearsed, "training.rehearsal", "null with grpo", self.rehearsal, "leave it out")
         replay = self.replay_per_family
         name = "training.replay_per_family"
         require(replay is None or replay >= 1, name, "null or at least 1", replay, "raise it")

@@ -7,17 +7,14 @@ look at, and, for the trained policy, how far its next-token distributions are f
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines.errors import ConfigError
 from pipelines.evaluation.rates import Rate
 from pipelines.models import Continuation, mean_kl_nats, next_tokens, render_prompt
 from pipelines.sampling import LocalPolicy, seeded
 from pipelines.sections import ChatConfig, SamplingConfig
-from pipelines.yaml_files import read_yaml
 
 _JSON_BEGINS = ("[", "{", "```json")
 
@@ -53,15 +50,6 @@ class ChatFindings:
 def is_json_like(text: str) -> bool:
     """Whether an answer to an ordinary request begins as a JSON list, a JSON object or a fence around one."""
     return text.lstrip().startswith(_JSON_BEGINS)
-
-
-def load_prompts(path: Path) -> list[str]:
-    """The prompts of a YAML file; ConfigError names what is wrong with it."""
-    tree = read_yaml(path)
-    prompts = tree.get("prompts") if isinstance(tree, dict) else None
-    if not isinstance(prompts, list) or not prompts or not all(isinstance(one, str) and one for one in prompts):
-        raise ConfigError(f"{path}: must hold `prompts:`, a list of texts; see data/chat.yaml")
-    return prompts
 
 
 def chat(

@@ -15,13 +15,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.config import Config
 from pipelines.errors import DataError
-from pipelines.evaluation.chat import chat, divergence, load_prompts
+from pipelines.evaluation.chat import chat, divergence
 from pipelines.evaluation.rates import summarise
 from pipelines.models import attach_adapter, load_model
 from pipelines.records import Completion, Task, Verdict, from_json, load_lines, to_json
 from pipelines.rewards import judge
 from pipelines.rundir import RunDir, write_json, write_text
 from pipelines.sampling import LocalPolicy, sample_tasks
+from pipelines.tasks.prompt_files import load_prompts
 
 Phase = Literal["before", "after"]
 

@@ -30,6 +30,7 @@ from pipelines.training.held_out import HeldOut, kept_measurement, measurements
 from pipelines.training.methods import build_trainer, is_sharded, training_rows
 from pipelines.training.pairs import load_questions, load_table
 from pipelines.training.progress import ProgressLine
+from pipelines.training.rehearsal import with_rehearsal
 from pipelines.training.trainer import PrefixSharingDPOTrainer
 from pipelines.training.weights import AverageWeights, trainable_weights
 from pipelines.training.worked_pair import WorkedPair
@@ -45,10 +46,11 @@ def train_policy(config: Config, run: RunDir) -> dict[str, Any]:
     hush_peft()
     state = process_group()
     table, replayed = load_table(config, run)
-    rows = training_rows(config, table)
+    judged = training_rows(config, table)
+    rows, rehearsed = with_rehearsal(config, run, judged, state)
     policy = load_trainable(config.model, run.initial_adapter)
     training = _fingerprint(config, run, rows)
-    alerts = Alerts(config.training.alerts, getattr(arguments, "beta", 0.0), _mean_tokens(rows, policy[1]))
+    alerts = Alerts(config.training.alerts, getattr(arguments, "beta", 0.0), _mean_tokens(judged, policy[1]))
     held_out = _held_out(config, run)
     averaging = _averaging(config)
     callbacks = [ProgressLine(), alerts, *filter(None, (averaging, held_out)), SealCheckpoints(training)]
@@ -72,8 +74,9 @@ def train_policy(config: Config, run: RunDir) -> dict[str, Any]:
         _write(run, trainer, worked)
     return {
         "method": config.training.method,
-        "pairs": len(rows),
+        "pairs": len(judged),
         "replayed_pairs": replayed,
+        "rehearsed_rows": rehearsed,
         "steps": result.global_step,
         "resumed_from_step": int(checkpoint.name.rpartition("-")[2]) if checkpoint else None,
         "kept_step": kept,

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import ConfigError
-from pipelines.evaluation.chat import chat, divergence, is_json_like, load_prompts
+from pipelines.evaluation.chat import chat, divergence, is_json_like
 from pipelines.models import load_model
 from pipelines.models.tiny import build_tiny_model
 from pipelines.sections import ChatConfig
@@ -20,19 +19,6 @@ SETTINGS = ChatConfig(file="", samples_per_prompt=3, max_new_tokens=6)
 )
 def test_an_answer_is_json_when_it_begins_as_a_list_an_object_or_a_fence(text: str, expected: bool):
     assert is_json_like(text) is expected
-
-
-def test_the_shipped_prompts_ask_for_no_json():
-    prompts = load_prompts(ROOT / "data" / "chat.yaml")
-    assert len(prompts) == len(set(prompts)) >= 20
-    assert not [prompt for prompt in prompts if "json" in prompt.lower()]
-
-
-@pytest.mark.parametrize("text", ["[]", "prompts: []", "prompts: [1]", "prompts: text"])
-def test_a_file_without_prompts_is_named(tmp_path: Path, text: str):
-    (tmp_path / "c.yaml").write_text(text)
-    with pytest.raises(ConfigError, match="c.yaml: must hold `prompts:`, a list of texts"):
-        load_prompts(tmp_path / "c.yaml")
 
 
 def test_answers_are_counted_and_another_model_is_some_way_off(tiny, tmp_path: Path):

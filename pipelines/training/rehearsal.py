@@ -1,0 +1,133 @@
+"""Ordinary requests among the rows that are trained on, each with the base model's own answer.
+
+A policy that only ever sees one kind of request gives its kind of answer to every request; to go over ordinary ones
+with what the model itself said to them keeps it what it was, without anybody's labels (self-synthesised rehearsal,
+Huang et al. 2024, arXiv 2403.01244; self-distillation, Yang et al. 2024, arXiv 2402.13669). Takes a file of prompts and
+the base model; leaves `samples/rehearsal.json`, drawn once per run, and rows in the columns of the method's table. The
+answers are greedy: at temperature 1 a small model's own answers are no model to follow. One that does not end within
+the limit is left out and counted, since a row would teach it to end there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from datasets import Dataset, concatenate_datasets
+
+from pipelines.config import Config
+from pipelines.errors import ConfigError, DataError
+from pipelines.models import load_model, model_identity
+from pipelines.rundir import RunDir, write_json
+from pipelines.sampling import LocalPolicy, seeded
+from pipelines.sections import RehearsalConfig, SamplingConfig
+from pipelines.tasks.prompt_files import load_prompts
+
+Answers = list[tuple[str, str]]
+"""(prompt, the base model's answer)."""
+
+
+def with_rehearsal(config: Config, run: RunDir, rows: Dataset, state: PartialState) -> tuple[Dataset, int]:
+    """`rows` and behind them those of the rehearsal, and how many these are.
+
+    Every process takes part; the main one draws. ConfigError when the rows are not conversations, DataError when no
+    answer ended.
+    """
+    settings = config.training.rehearsal
+    if settings is None:
+        return rows, 0
+    if not isinstance(rows[0]["prompt"], list):
+        raise ConfigError(
+            "training.rehearsal goes with conversations, and the dataset's prompts are plain texts; make them lists of "
+            "{role, content}, or set training.rehearsal to null"
+        )
+    with state.main_process_first():
+        answers = _answers(config, settings, run)
+    added = rehearsal_rows(answers, settings, rows)
+    return concatenate_datasets([rows, added]), len(added)
+
+
+def rehearsal_rows(answers: Answers, settings: RehearsalConfig, rows: Dataset) -> Dataset:
+    """As many rows as make up the settings' share beside `rows`, one of each answer before a second of any."""
+    wanted = round(len(rows) * settings.share / (1 - settings.share))
+    count = min(wanted, len(answers) * settings.repeats)
+    made = [_row(*answers[place % len(answers)], place % len(answers), rows.column_names) for place in range(count)]
+    return Dataset.from_list(made, features=rows.features)
+
+
+def _row(prompt: str, answer: str, place: int, columns: list[str]) -> dict[str, Any]:
+    own, instead = _said(answer), _said(unwanted(answer, place))
+    known = {
+        "prompt": [{"role": "user", "content": prompt}],
+        "chosen": own,
+        "rejected": instead,
+        "completion": own,
+        "label": True,
+    }
+    return {name: known[name] for name in columns}
+
+
+def _said(text: str) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": text}]
+
+
+def unwanted(answer: str, place: int) -> str:
+    """What training on JSON alone would make of an answer: in turn JSON of it, or nothing but its first sentence."""
+    sentences = re.split(r"(?<=[.!?])\s+", answer)
+    if place % 2 and len(sentences) > 1:
+        return sentences[0]
+    return json.dumps(sentences[0] if place % 4 == 0 else sentences[0].split())
+
+
+def check_rehearsal(config: Config) -> None:
+    """ConfigError when the file is none of requests, or when training would go over what harm is measured by."""
+    if config.training.rehearsal is None:
+        return
+    file, chat = config.training.rehearsal.file, config.evaluation.chat
+    measured = load_prompts(Path(chat.file)) if chat else []
+    shared = [prompt for prompt in load_prompts(Path(file)) if prompt in measured]
+    if shared:
+        raise ConfigError(f"{file}: {shared[0]!r} is also measured (evaluation.chat.file); take it out of one of them")
+
+
+def _answers(config: Config, settings: RehearsalConfig, run: RunDir) -> Answers:
+    """The base model's answers that ended, from the run folder or drawn now."""
+    check_rehearsal(config)
+    prompts = load_prompts(Path(settings.file))
+    asked = {"model": model_identity(config.model), "max_new_tokens": settings.max_new_tokens, "prompts": prompts}
+    stored = _stored(run.rehearsal_file)
+    if stored.get("asked") != asked:
+        stored = {"asked": asked, "answers": _draw(config, settings, prompts)}
+        write_json(run.rehearsal_file, stored)
+    ended = [(row["prompt"], row["text"]) for row in stored["answers"] if row["finish_reason"] == "stop"]
+    if not ended:
+        raise DataError(
+            f"{settings.file}: none of {len(prompts)} answers ended within {settings.max_new_tokens} tokens; raise "
+            "training.rehearsal.max_new_tokens, or ask for shorter answers"
+        )
+    return ended
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _draw(config: Config, settings: RehearsalConfig, prompts: list[str]) -> list[dict[str, Any]]:
+    model, tokenizer = load_model(config.model)
+    conversations = [seeded([{"role": "user", "content": prompt}], config.seed, prompt, [0]) for prompt in prompts]
+    sampling = SamplingConfig(max_new_tokens=settings.max_new_tokens, generation={"do_sample": False})
+    drawn = dict(LocalPolicy(model, tokenizer).complete(conversations, sampling))
+    answers = [
+        {"prompt": prompt, "text": drawn[place][0].text, "finish_reason": drawn[place][0].finish_reason}
+        for place, prompt in enumerate(prompts)
+    ]
+    ended = sum(row["finish_reason"] == "stop" for row in answers)
+    print(f"  rehearsal: {ended} of {len(prompts)} answers ended within {settings.max_new_tokens} tokens", flush=True)
+    return answers
