@@ -77,8 +77,7 @@ def run_stage(stage: Stage, work: Work, arguments: argparse.Namespace) -> int:
             run.record_stage(
                 done.name, {"seconds": seconds, "peak_rss_mb": _peak_rss_mb(), **facts}, done.inputs, done.outputs
             )
-            written = ", ".join(str(run.root / name) for name in done.outputs)
-            print(f"{done.name}: {_shown(facts)} → {written} ({seconds} s)")
+            print(f"{done.name}: {_shown(facts)} → {_written(run, done)} ({seconds} s)")
         return 0
 
     return guarded(body)
@@ -128,8 +127,21 @@ def _peak_rss_mb() -> int:
 
 
 def _shown(facts: dict[str, Any]) -> str:
-    plain = {name: value for name, value in facts.items() if not isinstance(value, dict | list)}
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in plain.items())
+    plain = {name: value for name, value in facts.items() if not isinstance(value, dict | list | type(None))}
+    return ", ".join(
+        f"{name.replace('_', ' ')} {_number(value) if isinstance(value, float) else value}"
+        for name, value in plain.items()
+    )
+
+
+def _number(value: float) -> str:
+    """Three digits say enough."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def _written(run: RunDir, stage: Stage) -> Path:
+    """What the stage wrote, or the folder that all of it is in."""
+    return run.root / os.path.commonpath(stage.outputs)
 
 
 def main_of(stage: Stage, work: Work, description: str, argv: Sequence[str] | None) -> int:

@@ -27,7 +27,8 @@ LAUNCHER_CONFIGS = ROOT / "configs" / "accelerate"
 def run_plan(config: Config, run: RunDir, stages: Sequence[Stage] | None = None) -> int:
     """Bring the run's stages up to date, all unless some are named; the exit code of the first that failed, or 0."""
     started = time.monotonic()
-    if not run.is_done(TRAIN.name, TRAIN.inputs, TRAIN.outputs):
+    last = TRAIN.in_round(config.rounds, config.rounds)
+    if not run.is_done(last.name, last.inputs, last.outputs):
         check_settings(config, run)
     stages = plan(config.rounds) if stages is None else stages
     for number, stage in enumerate(stages, start=1):

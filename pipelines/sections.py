@@ -76,7 +76,10 @@ class TasksConfig:
     files: tuple[str, ...] = ()
     """Task files of the user's own: JSON lines with `prompt` and, if known, `schema`, `target`, `messages`."""
     held_out_fraction: float = 0.25
-    """Share in (0, 1) of a task file's keys that is never trained on."""
+    """Share in (0, 1) of a task file's groups that is never trained on."""
+    group_by: str | None = None
+    """What of a task file's lines is held out as a whole: null for each prompt, `target` for lines of one target, or
+    the name of a field of theirs."""
     assert_formats: bool = False
     """Whether JSON Schema's `format` is a constraint or, as the standard has it, an annotation."""
 
@@ -192,6 +195,8 @@ class PreferencesConfig:
     strategy: Literal["failure_success", "nearest_failure", "best_worst"] = "failure_success"
     """Each failure with a random success; each failure with the success most like it, nearest first; or the best with
     the worst, whether or not the best passes."""
+    min_pairs: int = 16
+    """Fewer pairs in a round are a refusal: nothing could be learned from them. 1 insists."""
     max_pairs_per_task: int = 4
     max_pairs_per_family: int | None = None
     """Cap that keeps an easy family from crowding out the others; None for none."""
@@ -204,6 +209,7 @@ class PreferencesConfig:
         require(0 <= self.test_fraction < 1, "preferences.test_fraction", "in [0, 1)", self.test_fraction, "fix it")
         cap = self.max_pairs_per_family
         require(cap is None or cap >= 1, "preferences.max_pairs_per_family", "null or at least 1", cap, "raise it")
+        require(self.min_pairs >= 1, "preferences.min_pairs", "at least 1", self.min_pairs, "raise it")
         require(self.max_pairs_per_task >= 1, "preferences.max_pairs_per_task", ">= 1", self.max_pairs_per_task, "fix")
 
 
@@ -234,8 +240,8 @@ class RehearsalConfig:
     """Share in (0, 1) of all rows that rehearse, as far as the answers go round."""
     repeats: int = 2
     """How often one answer is trained on, at most."""
-    max_new_tokens: int = 256
-    """An answer that does not end within so many is left out."""
+    max_new_tokens: int = 128
+    """Of a longer answer so many tokens are trained on, and no end."""
 
     def __post_init__(self) -> None:
         require(

@@ -22,7 +22,9 @@ from pipelines.records import Completion, Task, Verdict, from_json, load_lines, 
 from pipelines.rewards import judge
 from pipelines.rundir import RunDir, write_json, write_text
 from pipelines.sampling import LocalPolicy, sample_tasks
+from pipelines.tasks import build_messages
 from pipelines.tasks.prompt_files import load_prompts
+from pipelines.tasks.prompting import prompting_of
 
 Phase = Literal["before", "after"]
 
@@ -40,7 +42,13 @@ def evaluate(config: Config, run: RunDir, phase: Phase) -> dict[str, Any]:
     lines = []
     for examples in dict.fromkeys((config.evaluation.worked_examples, 0)):
         settings = dataclasses.replace(config.evaluation, worked_examples=examples)
-        for completion in sample_tasks(policy, held_out, tasks, settings, config.seed):
+        # A task that no example can be shown for has one prompt, and is measured under it once.
+        asked = [
+            task
+            for task in held_out
+            if not examples or prompting_of(task, build_messages(task, tasks, examples)) == "worked_examples"
+        ]
+        for completion in sample_tasks(policy, asked, tasks, settings, config.seed):
             verdict = judge(
                 completion.text,
                 by_id[completion.task_id],

@@ -1,7 +1,7 @@
 """Where policies come from: the bundled model, local folders, the Hub, and a tiny random model for tests."""
 
 from pipelines.models.adapters import adapter_identity, attach_adapter, hush_peft, load_trainable
-from pipelines.models.chat import render_prompt
+from pipelines.models.chat import render_prompt, turn_end
 from pipelines.models.divergence import Continuation, mean_kl_nats, next_tokens
 from pipelines.models.loading import load_model, load_tokenizer, model_identity
 from pipelines.models.structure import can_be_packed
@@ -19,4 +19,5 @@ __all__ = [
     "model_identity",
     "next_tokens",
     "render_prompt",
+    "turn_end",
 ]

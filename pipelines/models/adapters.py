@@ -15,20 +15,23 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.errors import ModelError
-from pipelines.models.loading import load_model, model_identity
+from pipelines.models.loading import load_model, model_identity, wanted_dtype
 from pipelines.sections import ModelConfig
 
 
 def attach_adapter(config: ModelConfig, folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The trained policy: the base model with the adapter merged into it, or the fully trained model.
 
-    Merging leaves a plain model of the base's own class, so the same code runs before and after training. Quantised
-    weights would be rounded once more by it: they keep the adapter beside them.
+    Merging leaves a plain model of the base's own class, so the same code runs before and after training. It is done
+    in float32, as for an export, and rounded once to the dtype that the config asks for. Quantised weights would be
+    rounded once more by it: they keep the adapter beside them.
     """
-    model, tokenizer = _adapted(config, folder, is_trainable=False, to_device=True)
-    if isinstance(model, PeftModel):
-        model = model.get_base_model() if config.quantization else model.merge_and_unload()
-    return model.eval(), tokenizer
+    if config.quantization or not (folder / "adapter_config.json").exists():
+        model, tokenizer = _adapted(config, folder, is_trainable=False, to_device=True)
+        return (model.get_base_model() if isinstance(model, PeftModel) else model).eval(), tokenizer
+    precise = dataclasses.replace(config, dtype="float32")
+    model, tokenizer = _adapted(precise, folder, is_trainable=False, to_device=True)
+    return model.merge_and_unload().to(wanted_dtype(config)).eval(), tokenizer
 
 
 def load_trainable(

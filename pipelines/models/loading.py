@@ -45,13 +45,20 @@ def load_model(name: str | ModelConfig, *, to_device: bool = True) -> tuple[PreT
     source = _source(config)
     tokenizer = _tokenizer(config, source)
     device = _device(config.device)
-    dtype = _DTYPES.get(config.dtype) or (torch.bfloat16 if device.type == "cuda" else torch.float32)
     settings = {} if config.quantization is None else {"quantization_config": _quantization(config.quantization)}
-    model = _from_pretrained(AutoModelForCausalLM, config, source, dtype=dtype, use_safetensors=True, **settings)
+    model = _from_pretrained(
+        AutoModelForCausalLM, config, source, dtype=wanted_dtype(config), use_safetensors=True, **settings
+    )
     if tokenizer.pad_token_id is not None:
         model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
     model = model.eval().to(device) if to_device else model.eval()
     return model, tokenizer
+
+
+def wanted_dtype(config: ModelConfig) -> torch.dtype:
+    """The dtype of the weights; `auto` is bfloat16 on a GPU and float32 elsewhere."""
+    on_gpu = _device(config.device).type == "cuda"
+    return _DTYPES.get(config.dtype) or (torch.bfloat16 if on_gpu else torch.float32)
 
 
 def _quantization(settings: dict[str, Any]) -> BitsAndBytesConfig:

@@ -55,7 +55,7 @@ def build_pairs(
     `judged` maps a task's id to its completions, `scores` (task id, index) to a score in [0, 1]; `same_tokens` says
     whether two texts become the same tokens when trained on. Of every pair the chosen side scores strictly more, ended
     by itself, and differs as text and as tokens; the rejected side ended by itself unless the settings allow truncated
-    ones. DataError, with the histogram of pass rates, when no pair is left.
+    ones. DataError, with the histogram of pass rates, when fewer are left than the settings ask for.
     """
     pairs: list[Pair] = []
     fates: dict[tuple[str, int], str] = {}
@@ -76,8 +76,8 @@ def build_pairs(
             for row, _ in candidates.rows:
                 fates.setdefault((task.id, row.index), reason)
     pairs = _cap_families(pairs, {task.id: task.family for task in tasks}, settings.max_pairs_per_family, seed)
-    if not pairs:
-        raise DataError(_why_empty(tasks, judged))
+    if len(pairs) < settings.min_pairs:
+        raise DataError(_why_too_few(tasks, judged, len(pairs)))
     fates.update({(pair.task_id, pair.rejected_index): "rejected" for pair in pairs})
     fates.update({(pair.task_id, pair.chosen_index): "chosen" for pair in pairs})
     every = [(task.id, row.index) for task in tasks for row, _ in judged[task.id]]
@@ -179,16 +179,21 @@ def pass_rate_histogram(rates: Sequence[float]) -> dict[str, int]:
     return counts
 
 
-def _why_empty(tasks: Sequence[Task], judged: Mapping[str, Sequence[Judged]]) -> str:
+def _why_too_few(tasks: Sequence[Task], judged: Mapping[str, Sequence[Judged]], made: int) -> str:
     rates = pass_rates(tasks, judged)
     histogram = pass_rate_histogram(rates).items()
     shown = ", ".join(f"{count} of {len(rates)} at {name}" for name, count in histogram if count)
-    if rates and max(rates) == 0:
-        finding = "every sample failed"
+    failing = sum(rate == 0 for rate in rates)
+    if rates and failing > len(rates) / 2:
+        finding = (
+            "every sample failed" if failing == len(rates) else f"{failing} of {len(rates)} tasks were never right"
+        )
         remedy = "raise sampling.worked_examples or sampling.max_new_tokens, or use easier tasks"
-    elif rates and min(rates) == 1:
-        finding, remedy = "every sample passed", "use harder tasks: there is nothing left to prefer"
+    elif rates and sum(rate == 1 for rate in rates) > len(rates) / 2:
+        finding, remedy = "most tasks are always right", "use harder tasks: there is little left to prefer"
     else:
-        finding = "no task has both a passing and a failing sample"
-        remedy = "raise sampling.samples_per_task"
-    return f"no pair can be built: {finding}; tasks by share of passing samples: {shown}; {remedy}"
+        finding = "too few tasks have both a passing and a failing sample"
+        remedy = "raise sampling.samples_per_task, or use more tasks"
+    pairs = "no pair can be built" if not made else f"only {made} {'pair' if made == 1 else 'pairs'} can be built"
+    insist = f"; --set preferences.min_pairs={made} trains on them all the same" if made else ""
+    return f"{pairs}: {finding}; tasks by share of passing samples: {shown}; {remedy}{insist}"

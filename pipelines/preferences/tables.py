@@ -56,9 +56,18 @@ PAIRS = Features(
         "rejected_index": Value("int32"),
         "margin": Value("float64"),
         "rejected_reason": Value("string"),
+        "rejected_finish_reason": Value("string"),
     }
 )
-KTO = Features({**_TASK, "prompt": _MESSAGES, "completion": _MESSAGES, "label": Value("bool")})
+KTO = Features(
+    {
+        **_TASK,
+        "prompt": _MESSAGES,
+        "completion": _MESSAGES,
+        "label": Value("bool"),
+        "finish_reason": Value("string"),
+    }
+)
 
 
 TABLES = {"samples": SAMPLES, "pairs": PAIRS, "kto": KTO}
@@ -146,18 +155,25 @@ class Preferences:
                     "rejected_index": pair.rejected_index,
                     "margin": pair.margin,
                     "rejected_reason": verdict.reason,
+                    "rejected_finish_reason": rejected.finish_reason,
                 },
             )
 
     def _kto_rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Every completion that ended by itself, labelled by whether it passed, ready for `trl.KTOTrainer`."""
+        """Every completion, those cut off among the failures, labelled by whether it passed, for `trl.KTOTrainer`."""
         for task in self.sampled:
             prompt = self._prompt(task, self.config.training)
             for completion, verdict in self.judged[task.id]:
-                if completion.finish_reason == "stop":
-                    label = verdict.passed
-                    row = {**_described(task), "prompt": prompt, "completion": _answer(completion), "label": label}
-                    yield task.id, row
+                yield (
+                    task.id,
+                    {
+                        **_described(task),
+                        "prompt": prompt,
+                        "completion": _answer(completion),
+                        "label": verdict.passed,
+                        "finish_reason": completion.finish_reason,
+                    },
+                )
 
     def _prompt(self, task: Task, settings: SamplingConfig | TrainingConfig) -> list[dict[str, str]]:
         return build_messages(task, self.tasks, worked_examples_of(task, settings, self.config.seed))

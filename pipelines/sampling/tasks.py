@@ -14,7 +14,7 @@ from pipelines.records import Completion, Message, Task
 from pipelines.sampling.policies import Conversation, Policy
 from pipelines.sections import SamplingConfig
 from pipelines.tasks import build_messages, worked_examples_of
-from pipelines.tasks.prompting import prompting_name
+from pipelines.tasks.prompting import prompting_of
 
 
 def sample_tasks(
@@ -37,10 +37,9 @@ def complete_tasks(
 ) -> Iterator[tuple[str, list[Completion]]]:
     """(task id, its completions of the wanted indices) for every task that wants any, as each is finished."""
     asked = [task for task in tasks if wanted[task.id]]
-    shown = [worked_examples_of(task, settings, seed) for task in asked]
     conversations = [
-        seeded(build_messages(task, examples, count), seed, task.id, wanted[task.id])
-        for task, count in zip(asked, shown, strict=True)
+        seeded(build_messages(task, examples, worked_examples_of(task, settings, seed)), seed, task.id, wanted[task.id])
+        for task in asked
     ]
     for position, answers in policy.complete(conversations, settings):
         task, seeds = asked[position], conversations[position].seeds
@@ -50,7 +49,7 @@ def complete_tasks(
                 Completion(
                     task_id=task.id,
                     index=index,
-                    prompting=prompting_name(shown[position]),
+                    prompting=prompting_of(task, conversations[position].messages),
                     text=answer.text,
                     finish_reason=answer.finish_reason,
                     prompt_tokens=answer.prompt_tokens,

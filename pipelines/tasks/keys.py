@@ -1,4 +1,4 @@
-"""The key a split may not cut through: tasks with one right value, or with one request, stay on one side."""
+"""The key a split may not cut through: tasks with one right value, or of one request, stay on one side."""
 
 from __future__ import annotations
 

@@ -43,6 +43,6 @@ def build_messages(task: Task, tasks: Sequence[Task], worked_examples: int) -> l
     return [*turns, request]
 
 
-def prompting_name(worked_examples: int) -> Prompting:
-    """`bare` without worked examples, `worked_examples` with any."""
-    return "worked_examples" if worked_examples else "bare"
+def prompting_of(task: Task, messages: Sequence[Message]) -> Prompting:
+    """`bare` where nothing but the request was built, whatever had been asked for; else `worked_examples`."""
+    return "bare" if list(messages) == [{"role": "user", "content": task.prompt}] else "worked_examples"

@@ -1,7 +1,8 @@
 """Which task is trained on, which is held out, which serves as a worked example: decided by key, never by row.
 
-Takes the config's families, task files and handout; leaves tasks whose splits share no key, hence no target. Every
-split is drawn from a generator of its own, so asking for more training tasks leaves the held-out ones as they were.
+Reads the config's families, task files and handout; returns tasks whose splits share no key: of procedural families no
+target, of a task file no prompt, and no target or group where the config asks for that. Every split is drawn from a
+generator of its own, so asking for more training tasks leaves the held-out ones as they were.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def build_tasks(config: Config) -> list[Task]:
                 f"tasks.families: unknown family {name!r}; did you mean {nearest!r}? (known: {', '.join(FAMILIES)})"
             )
     handout = handout_task(Path(config.attention.handout))
-    loaded = [load_task_file(Path(file)) for file in config.tasks.files]
+    loaded = [load_task_file(Path(file), config.tasks.group_by) for file in config.tasks.files]
     grouped = iter(_group([handout, *(task for tasks in loaded for task in tasks)]))
     tasks = [next(grouped)]
     for file in loaded:
@@ -62,7 +63,7 @@ def build_tasks(config: Config) -> list[Task]:
 
 
 def _group(tasks: list[Task]) -> list[Task]:
-    """The same tasks; those that share a target or a prompt, directly or through others, get one key, the first's."""
+    """The same tasks; those that share a key or a prompt, directly or through others, get one key, the first's."""
     parent = list(range(len(tasks)))
 
     def root(index: int) -> int:

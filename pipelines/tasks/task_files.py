@@ -1,8 +1,8 @@
 """Task files of the user's own: JSON lines, checked line by line, to tasks without a split.
 
 A line holds `prompt` and, where known, `schema` and `target` (any JSON value), `messages` (a conversation that stands
-in for the worked-examples prompt), `family` and `fences`. Every mistake is a DataError with file and line; nothing is
-skipped but empty lines.
+in for the worked-examples prompt), `family`, `fences`, and the field that lines are grouped by if one is named. Every
+mistake is a DataError with file and line; nothing is skipped but empty lines.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ FIELDS = ("prompt", "schema", "target", "messages", "family", "fences")
 ROLES = ("system", "user", "assistant")
 
 
-def load_task_file(path: Path) -> list[Task]:
-    """The tasks of a file in its order, all in the `train` split for now."""
+def load_task_file(path: Path, group_by: str | None = None) -> list[Task]:
+    """The tasks of a file in its order, all in the `train` split for now.
+
+    The key is the prompt's, or what `group_by` names: `target`, or a field of each line.
+    """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error}); name a UTF-8 file of JSON lines") from error
-    tasks = [_task(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    tasks = [_task(path, number, line, group_by) for number, line in enumerate(lines, start=1) if line.strip()]
     seen: set[str] = set()
     for task in tasks:
         if task.id in seen:
@@ -39,9 +42,9 @@ def load_task_file(path: Path) -> list[Task]:
     return tasks
 
 
-def _task(path: Path, number: int, line: str) -> Task:
+def _task(path: Path, number: int, line: str, group_by: str | None) -> Task:
     where = f"{path}:{number}"
-    row = _row(where, line)
+    row = _row(where, line, group_by)
     schema = json.dumps(row["schema"]) if "schema" in row else None
     target = json.dumps(row["target"]) if "target" in row else None
     try:
@@ -55,7 +58,7 @@ def _task(path: Path, number: int, line: str) -> Task:
         # Named by content, not by line: a sample keeps to its task when lines are put in.
         id=f"{path.stem}/{hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:16]}",
         family=_text(where, "family", row.get("family", path.stem)),
-        key=task_key(target, row["prompt"], schema),
+        key=_key(where, row, group_by),
         split="train",
         prompt=_text(where, "prompt", row["prompt"]),
         schema=schema,
@@ -65,7 +68,18 @@ def _task(path: Path, number: int, line: str) -> Task:
     )
 
 
-def _row(where: str, line: str) -> dict[str, Any]:
+def _key(where: str, row: dict[str, Any], group_by: str | None) -> str:
+    """What keeps a line on one side of the split with others."""
+    if group_by == "target" and "target" in row:
+        return task_key(json.dumps(row["target"]), row["prompt"], None)
+    if group_by in (None, "target"):
+        return task_key(None, row["prompt"], None)
+    if group_by not in row:
+        raise DataError(f"{where}: has no field {group_by!r}, which tasks.group_by names; add it, or group by target")
+    return hashlib.sha256(json.dumps([group_by, row[group_by]], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _row(where: str, line: str, group_by: str | None) -> dict[str, Any]:
     try:
         row = parse_json(line.strip())
     except JSONRejected as error:
@@ -73,7 +87,7 @@ def _row(where: str, line: str) -> dict[str, Any]:
     if not isinstance(row, dict) or "prompt" not in row:
         raise DataError(f"{where}: must be an object with a `prompt`, got {line.strip()[:80]!r}; add one")
     for field in row:
-        if field not in FIELDS:
+        if field not in FIELDS and field != group_by:
             nearest = difflib.get_close_matches(field, FIELDS, n=1, cutoff=0.0)[0]
             raise DataError(f"{where}: unknown field {field!r}; did you mean {nearest!r}? (known: {', '.join(FIELDS)})")
     return row

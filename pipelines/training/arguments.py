@@ -42,7 +42,13 @@ def trainer_arguments(training: TrainingConfig, model: ModelConfig, folder: Path
     }
     values = {**defaults, **section}
     _check_keys(kind, section, where)
-    return _construct(kind, {**values, "output_dir": str(folder), "seed": seed, "use_cpu": not on_gpu}, where)
+    made = _construct(kind, {**values, "output_dir": str(folder), "seed": seed, "use_cpu": not on_gpu}, where)
+    if made.eval_strategy != "no":
+        raise ConfigError(
+            f"{where}.eval_strategy must be 'no', got {section['eval_strategy']!r}: training is given no evaluation "
+            "set; leave it out, and set training.held_out to have tasks measured on the way"
+        )
+    return made
 
 
 def lora_arguments(training: TrainingConfig) -> peft.LoraConfig | None:

@@ -2,14 +2,14 @@
 
 Trainer writes a checkpoint file by file. When all are there, and all processes have written theirs, a seal with their
 hashes and the training's fingerprint is put beside them; a checkpoint without a seal that fits was torn, or belongs to
-other pairs, and is taken away. What Trainer loads of a checkpoint are safetensors, JSON and tensors (`weights_only`).
+other pairs, and is set aside. What Trainer loads of a checkpoint are safetensors, JSON and tensors (`weights_only`).
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +51,21 @@ class SealCheckpoints(TrainerCallback):  # type: ignore[misc]
 
 
 def last_checkpoint(folder: Path, training: str, process: PartialState) -> Path | None:
-    """The newest sealed checkpoint of this training; the main process says which others it takes away, and why."""
+    """The newest sealed checkpoint of this training; the main process says which others it sets aside, and why."""
     if process.is_main_process:
         for checkpoint in _by_step(folder):
             if reason := _unfit(checkpoint, training):
-                print(f"  {checkpoint.name} {reason}: left out", flush=True)
-                shutil.rmtree(checkpoint)
+                aside = _set_aside(checkpoint)
+                print(f"  {checkpoint.name} {reason}: set aside as {aside.name}", flush=True)
     process.wait_for_everyone()
     return next(iter(_by_step(folder)), None)
+
+
+def _set_aside(checkpoint: Path) -> Path:
+    """Give a checkpoint a name that nothing goes on from: hours of somebody's training are not ours to delete."""
+    names = (checkpoint.with_name(f"stale-{number}-{checkpoint.name}") for number in itertools.count(1))
+    aside = next(name for name in names if not name.exists())
+    return checkpoint.rename(aside)
 
 
 def _by_step(folder: Path) -> list[Path]:

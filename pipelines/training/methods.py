@@ -15,7 +15,7 @@ from typing import Any
 from datasets import Dataset
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PrinterCallback, Trainer, TrainerCallback
-from trl import DPOTrainer, GRPOTrainer, KTOTrainer, SFTTrainer
+from trl import GRPOTrainer, SFTTrainer
 
 from pipelines.config import Config
 from pipelines.errors import ConfigError
@@ -24,21 +24,26 @@ from pipelines.rewards import json_reward
 from pipelines.training.arguments import TrainerConfig, lora_arguments
 from pipelines.training.prefix_sharing import supports_prefix_sharing
 from pipelines.training.rollouts import draw_rollouts
-from pipelines.training.trainer import PrefixSharingDPOTrainer
+from pipelines.training.trainer import FINISH_REASONS, OpenEndedDPOTrainer, OpenEndedKTOTrainer, PrefixSharingDPOTrainer
 
 TABLES = {"dpo": "pairs", "sft": "pairs", "kto": "kto", "grpo": "kto"}
 """The table of the dataset that each method reads."""
+
+_RENDERING = ("tools", "chat_template_kwargs")
+"""Columns that TRL hands to the chat template."""
 
 
 def training_rows(config: Config, table: Dataset) -> Dataset:
     """The method's rows, in the columns its trainer takes."""
     method = config.training.method
     if method == "sft":
-        return _distinct(table.select_columns(["prompt", "chosen"]).rename_column("chosen", "completion"))
+        own = ["prompt", "chosen", *(name for name in _RENDERING if name in table.column_names)]
+        return _distinct(table.select_columns(own).rename_column("chosen", "completion"))
     if method == "grpo":
         return _distinct(table.select_columns(["prompt", "schema", "target"]))
     columns = {"dpo": ["prompt", "chosen", "rejected"], "kto": ["prompt", "completion", "label"]}
-    return table.select_columns(columns[method])
+    optional = [name for name in (*FINISH_REASONS, *_RENDERING) if name in table.column_names]
+    return table.select_columns([*columns[method], *optional])
 
 
 def build_trainer(
@@ -47,8 +52,12 @@ def build_trainer(
     policy: tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase],
     rows: Dataset,
     callbacks: list[TrainerCallback],
+    reference: PreTrainedModel | None = None,
 ) -> Trainer:
-    """TRL's trainer of the method; for DPO with shared prefixes where the config and the model allow it."""
+    """TRL's trainer of the method; for DPO with shared prefixes where the config and the model allow it.
+
+    `reference` is what a policy without an adapter is measured against; None where the method or an adapter needs none.
+    """
     model, tokenizer = policy
     is_adapted = isinstance(model, PeftModel)
     given: dict[str, Any] = {
@@ -58,11 +67,12 @@ def build_trainer(
         "processing_class": tokenizer,
         "peft_config": None if is_adapted else lora_arguments(config.training),
         "callbacks": callbacks,
+        **({} if reference is None else {"ref_model": reference}),
     }
     if config.training.method == "dpo":
         base = model.get_base_model() if is_adapted else model
         shares = config.training.prefix_sharing and supports_prefix_sharing(base)
-        trainer = (PrefixSharingDPOTrainer if shares else DPOTrainer)(**given)
+        trainer = (PrefixSharingDPOTrainer if shares else OpenEndedDPOTrainer)(**given)
     elif config.training.method == "grpo":
         reward = functools.partial(json_reward, scoring=build_scoring(config))
         reward.__name__ = "json_reward"  # type: ignore[attr-defined] # TRL names its metrics by it
@@ -71,7 +81,7 @@ def build_trainer(
             warnings.filterwarnings("ignore", message="You are using 'rollout_func'", category=UserWarning)
             trainer = GRPOTrainer(**given, reward_funcs=reward, rollout_func=draw_rollouts)
     else:
-        trainer = {"sft": SFTTrainer, "kto": KTOTrainer}[config.training.method](**given)
+        trainer = {"sft": SFTTrainer, "kto": OpenEndedKTOTrainer}[config.training.method](**given)
     trainer.remove_callback(PrinterCallback)
     for name in ("held_out", "average_from"):
         if getattr(config.training, name) is not None and is_sharded(trainer):

@@ -8,6 +8,7 @@ base weights unchanged to the bit, every trainable parameter moved.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import shutil
 import time
@@ -15,8 +16,9 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from peft import PeftModel
 from torch import nn
-from transformers import PreTrainedTokenizerBase, Trainer, TrainerState
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerState
 from trl import DPOTrainer, GRPOTrainer
 
 from pipelines.config import Config, config_to_dict
@@ -24,7 +26,7 @@ from pipelines.models import adapter_identity, hush_peft, load_trainable, model_
 from pipelines.processes import process_group
 from pipelines.rundir import RunDir, new_folder, write_json
 from pipelines.training.alerts import Alerts
-from pipelines.training.arguments import lora_arguments, trainer_arguments
+from pipelines.training.arguments import TrainerConfig, lora_arguments, trainer_arguments
 from pipelines.training.checkpoints import SealCheckpoints, fingerprint, last_checkpoint
 from pipelines.training.held_out import HeldOut, kept_measurement, measurements
 from pipelines.training.methods import build_trainer, is_sharded, training_rows
@@ -48,13 +50,13 @@ def train_policy(config: Config, run: RunDir) -> dict[str, Any]:
     table, replayed = load_table(config, run)
     judged = training_rows(config, table)
     rows, rehearsed = with_rehearsal(config, run, judged, state)
-    policy = load_trainable(config.model, run.initial_adapter)
+    policy = _load(config, run)
     training = _fingerprint(config, run, rows)
     alerts = Alerts(config.training.alerts, getattr(arguments, "beta", 0.0), _mean_tokens(judged, policy[1]))
     held_out = _held_out(config, run)
     averaging = _averaging(config)
     callbacks = [ProgressLine(), alerts, *filter(None, (averaging, held_out)), SealCheckpoints(training)]
-    trainer = build_trainer(config, arguments, policy, rows, callbacks)
+    trainer = build_trainer(config, arguments, policy, rows, callbacks, _reference(config, run, arguments))
     if held_out:
         held_out.attach(trainer)
     started = time.monotonic()
@@ -91,6 +93,19 @@ def train_policy(config: Config, run: RunDir) -> dict[str, Any]:
         "trainable_parameters": sum(value.numel() for value in trainer.model.parameters() if value.requires_grad),
         **update,
     }
+
+
+def _load(config: Config, run: RunDir) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
+    """What training starts from. Weights that are trained themselves are float32: in bfloat16 small steps vanish."""
+    whole = config.training.lora is None and config.model.dtype == "auto"
+    model = dataclasses.replace(config.model, dtype="float32") if whole else config.model
+    return load_trainable(model, run.initial_adapter)
+
+
+def _reference(config: Config, run: RunDir, arguments: TrainerConfig) -> PreTrainedModel | None:
+    """Of a training of all weights, a second copy of what it starts from: TRL would load the model's main revision."""
+    measures = config.training.method in ("dpo", "kto") and config.training.lora is None
+    return None if not measures or arguments.precompute_ref_log_probs else _load(config, run)[0]
 
 
 def _fingerprint(config: Config, run: RunDir, rows: Dataset) -> str:

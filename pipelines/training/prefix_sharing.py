@@ -49,9 +49,13 @@ class Layout:
 
 
 def supports_prefix_sharing(model: PreTrainedModel) -> bool:
-    """Whether the model takes an explicit mask and positions: decoder-only, full attention, run by SDPA or eagerly."""
-    implementation = model.config.get_text_config()._attn_implementation
-    return implementation in ("sdpa", "eager") and can_be_packed(model)
+    """Whether the model takes an explicit mask and positions: decoder-only, full attention, run by SDPA or eagerly.
+
+    A mixture of experts does not: its balancing loss reads the mask as one value per token.
+    """
+    config = model.config.get_text_config()
+    is_mixture = hasattr(config, "output_router_logits")
+    return config._attn_implementation in ("sdpa", "eager") and not is_mixture and can_be_packed(model)
 
 
 def share_prefixes(model: PreTrainedModel) -> None:

@@ -4,14 +4,16 @@ A policy that only ever sees one kind of request gives its kind of answer to eve
 with what the model itself said to them keeps it what it was, without anybody's labels (self-synthesised rehearsal,
 Huang et al. 2024, arXiv 2403.01244; self-distillation, Yang et al. 2024, arXiv 2402.13669). Takes a file of prompts and
 the base model; leaves `samples/rehearsal.json`, drawn once per run, and rows in the columns of the method's table. The
-answers are greedy: at temperature 1 a small model's own answers are no model to follow. One that does not end within
-the limit is left out and counted, since a row would teach it to end there.
+answers are greedy: at temperature 1 a small model's own answers are no model to follow. One that the limit cut off
+teaches no end; one that only repeats itself is left out, and counted.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +23,30 @@ from datasets import Dataset, concatenate_datasets
 from pipelines.config import Config
 from pipelines.errors import ConfigError, DataError
 from pipelines.models import load_model, model_identity
+from pipelines.records import FinishReason
 from pipelines.rundir import RunDir, write_json
 from pipelines.sampling import LocalPolicy, seeded
 from pipelines.sections import RehearsalConfig, SamplingConfig
 from pipelines.tasks.prompt_files import load_prompts
 
-Answers = list[tuple[str, str]]
-"""(prompt, the base model's answer)."""
+_TAIL, _TIMES = 16, 2
+"""An answer whose last so many characters stand in it more often than so is caught in a loop."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Rehearsed:
+    """One ordinary request and what the base model said to it."""
+
+    prompt: str
+    answer: str
+    finish_reason: FinishReason
 
 
 def with_rehearsal(config: Config, run: RunDir, rows: Dataset, state: PartialState) -> tuple[Dataset, int]:
     """`rows` and behind them those of the rehearsal, and how many these are.
 
     Every process takes part; the main one draws. ConfigError when the rows are not conversations, DataError when no
-    answer ended.
+    answer serves.
     """
     settings = config.training.rehearsal
     if settings is None:
@@ -46,28 +58,45 @@ def with_rehearsal(config: Config, run: RunDir, rows: Dataset, state: PartialSta
         )
     with state.main_process_first():
         answers = _answers(config, settings, run)
+    if state.is_main_process:
+        ended = sum(one.finish_reason == "stop" for one in answers)
+        asked = len(load_prompts(Path(settings.file)))
+        print(
+            f"  rehearsal: {ended} answers that ended and {len(answers) - ended} cut off, of {asked}; the others loop"
+        )
+    if config.training.method == "sft":
+        answers = [one for one in answers if one.finish_reason == "stop"]  # TRL's trainer closes every completion
+    elif config.training.method == "dpo" and "chosen_finish_reason" not in rows.column_names:
+        rows = rows.add_column("chosen_finish_reason", ["stop"] * len(rows))
     added = rehearsal_rows(answers, settings, rows)
     return concatenate_datasets([rows, added]), len(added)
 
 
-def rehearsal_rows(answers: Answers, settings: RehearsalConfig, rows: Dataset) -> Dataset:
+def rehearsal_rows(answers: Sequence[Rehearsed], settings: RehearsalConfig, rows: Dataset) -> Dataset:
     """As many rows as make up the settings' share beside `rows`, one of each answer before a second of any."""
     wanted = round(len(rows) * settings.share / (1 - settings.share))
     count = min(wanted, len(answers) * settings.repeats)
-    made = [_row(*answers[place % len(answers)], place % len(answers), rows.column_names) for place in range(count)]
-    return Dataset.from_list(made, features=rows.features)
+    made = [_row(answers[place % len(answers)], place % len(answers)) for place in range(count)]
+    # How the template renders the other rows holds for these too; of tools and the like they have none.
+    same = {name: rows[0][name] for name in rows.column_names if name == "chat_template_kwargs"}
+    return Dataset.from_list(
+        [{name: {**row, **same}.get(name) for name in rows.column_names} for row in made], features=rows.features
+    )
 
 
-def _row(prompt: str, answer: str, place: int, columns: list[str]) -> dict[str, Any]:
-    own, instead = _said(answer), _said(unwanted(answer, place))
-    known = {
-        "prompt": [{"role": "user", "content": prompt}],
+def _row(one: Rehearsed, place: int) -> dict[str, Any]:
+    """A row in the columns of every method."""
+    own = _said(one.answer)
+    return {
+        "prompt": [{"role": "user", "content": one.prompt}],
         "chosen": own,
-        "rejected": instead,
+        "chosen_finish_reason": one.finish_reason,
+        "rejected": _said(unwanted(one.answer, place)),
+        "rejected_finish_reason": "stop",
         "completion": own,
         "label": True,
+        "finish_reason": one.finish_reason,
     }
-    return {name: known[name] for name in columns}
 
 
 def _said(text: str) -> list[dict[str, str]]:
@@ -93,8 +122,8 @@ def check_rehearsal(config: Config) -> None:
         raise ConfigError(f"{file}: {shared[0]!r} is also measured (evaluation.chat.file); take it out of one of them")
 
 
-def _answers(config: Config, settings: RehearsalConfig, run: RunDir) -> Answers:
-    """The base model's answers that ended, from the run folder or drawn now."""
+def _answers(config: Config, settings: RehearsalConfig, run: RunDir) -> list[Rehearsed]:
+    """The base model's answers that can be learned from, out of the run folder or drawn now."""
     check_rehearsal(config)
     prompts = load_prompts(Path(settings.file))
     asked = {"model": model_identity(config.model), "max_new_tokens": settings.max_new_tokens, "prompts": prompts}
@@ -102,13 +131,20 @@ def _answers(config: Config, settings: RehearsalConfig, run: RunDir) -> Answers:
     if stored.get("asked") != asked:
         stored = {"asked": asked, "answers": _draw(config, settings, prompts)}
         write_json(run.rehearsal_file, stored)
-    ended = [(row["prompt"], row["text"]) for row in stored["answers"] if row["finish_reason"] == "stop"]
-    if not ended:
+    answers = [Rehearsed(**row) for row in stored["answers"]]
+    usable = [one for one in answers if one.answer.strip() and not repeats_itself(one.answer)]
+    if not usable:
         raise DataError(
-            f"{settings.file}: none of {len(prompts)} answers ended within {settings.max_new_tokens} tokens; raise "
-            "training.rehearsal.max_new_tokens, or ask for shorter answers"
+            f"{settings.file}: none of {len(prompts)} answers can be learned from (empty, or the same over and over); "
+            "ask for something else"
         )
-    return ended
+    return usable
+
+
+def repeats_itself(answer: str) -> bool:
+    """Whether the answer's last characters stand in it again and again, as where greedy decoding got caught."""
+    tail = answer.rstrip()[-_TAIL:]
+    return len(tail) == _TAIL and answer.count(tail) > _TIMES
 
 
 def _stored(path: Path) -> dict[str, Any]:
@@ -124,10 +160,7 @@ def _draw(config: Config, settings: RehearsalConfig, prompts: list[str]) -> list
     conversations = [seeded([{"role": "user", "content": prompt}], config.seed, prompt, [0]) for prompt in prompts]
     sampling = SamplingConfig(max_new_tokens=settings.max_new_tokens, generation={"do_sample": False})
     drawn = dict(LocalPolicy(model, tokenizer).complete(conversations, sampling))
-    answers = [
-        {"prompt": prompt, "text": drawn[place][0].text, "finish_reason": drawn[place][0].finish_reason}
+    return [
+        {"prompt": prompt, "answer": drawn[place][0].text, "finish_reason": drawn[place][0].finish_reason}
         for place, prompt in enumerate(prompts)
     ]
-    ended = sum(row["finish_reason"] == "stop" for row in answers)
-    print(f"  rehearsal: {ended} of {len(prompts)} answers ended within {settings.max_new_tokens} tokens", flush=True)
-    return answers

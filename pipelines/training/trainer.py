@@ -1,17 +1,61 @@
-"""TRL's DPOTrainer with shared prefixes. Everything else, arguments, losses, metrics, callbacks, is TRL's."""
+"""TRL's DPO and KTO trainers with two things added: completions that were cut off stay open, and DPO computes every
+distinct prefix of a batch once.
+
+Everything else, arguments, losses, metrics, callbacks, is TRL's.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from datasets import Dataset
-from trl import DPOTrainer
+from trl import DPOTrainer, KTOTrainer
 
+from pipelines.models import turn_end
 from pipelines.training.prefix_sharing import share_prefixes
 
+FINISH_REASONS = {
+    "chosen_finish_reason": "chosen_ids",
+    "rejected_finish_reason": "rejected_ids",
+    "finish_reason": "completion_ids",
+}
+"""Optional column of a dataset, `stop` or `length` per row → the ids of the completion that it speaks of."""
 
-class PrefixSharingDPOTrainer(DPOTrainer):
-    """Computes each pair's prompt once, for the policy and for the reference."""
+
+class _LeavesCutOffOpen:
+    """Leaves out the end of turn of a completion that never wrote one.
+
+    TRL closes every completion with the chat template's end of turn. Of one that the token limit cut off that would
+    teach the policy to end there (preferred), or push down its ending at all (not preferred).
+    """
+
+    def _prepare_dataset(self, dataset: Any, processing_class: Any, *args: Any, **kwargs: Any) -> Any:
+        prepared = super()._prepare_dataset(dataset, processing_class, *args, **kwargs)  # type: ignore[misc]
+        known = [name for name in FINISH_REASONS if name in (prepared.column_names or ())]
+        if not known:
+            return prepared
+        end = turn_end(processing_class)
+
+        def leave_open(row: dict[str, Any]) -> dict[str, Any]:
+            ids = {FINISH_REASONS[name]: row[FINISH_REASONS[name]] for name in known}
+            cut = {FINISH_REASONS[name] for name in known if row[name] == "length"}
+            return {
+                name: row[: -len(end)] if name in cut and row[-len(end) :] == end else row for name, row in ids.items()
+            }
+
+        return prepared.map(leave_open).remove_columns(known)
+
+
+class OpenEndedDPOTrainer(_LeavesCutOffOpen, DPOTrainer):
+    """DPO on pairs, with `chosen_finish_reason` and `rejected_finish_reason` where the rows have them."""
+
+
+class OpenEndedKTOTrainer(_LeavesCutOffOpen, KTOTrainer):
+    """KTO on single completions, with `finish_reason` where the rows have it."""
+
+
+class PrefixSharingDPOTrainer(OpenEndedDPOTrainer):
+    """Computes every distinct prefix of a batch once, for the policy and for the reference."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._shares = False

@@ -39,7 +39,7 @@ def pair(samples_by_task: dict[str, list[tuple[str, str]]], **settings):
     judged = {name: judged_of(name, samples) for name, samples in samples_by_task.items()}
     scores = {(row.task_id, row.index): float(verdict.passed) for rows in judged.values() for row, verdict in rows}
     tasks = [task_of(name) for name in samples_by_task]
-    pairs, fates = build_pairs(tasks, judged, scores, PreferencesConfig(**settings), seed=0)
+    pairs, fates = build_pairs(tasks, judged, scores, PreferencesConfig(**{"min_pairs": 1, **settings}), seed=0)
     return pairs, fates, {(row.task_id, row.index): (row, verdict) for rows in judged.values() for row, verdict in rows}
 
 
@@ -86,11 +86,20 @@ def test_the_same_failing_text_is_used_once():
 
 @pytest.mark.parametrize(
     ("kind", "finding"),
-    [("pass", "every sample passed; .* 1 of 1 at 100 %"), ("fail", "every sample failed; .* 1 of 1 at 0 %")],
+    [("pass", "most tasks are always right; .* 1 of 1 at 100 %"), ("fail", "every sample failed; .* 1 of 1 at 0 %")],
 )
 def test_an_empty_pair_set_says_why_with_the_histogram(kind: str, finding: str):
     with pytest.raises(DataError, match=finding):
         pair({"x": [("a", kind), ("b", kind)]})
+
+
+def test_too_few_pairs_to_learn_from_are_refused_with_the_histogram_and_a_way_to_insist():
+    """One task in seven went right: one pair is no success, it is a finding."""
+    samples = {f"x{n}": [("a", "pass" if n == 0 else "fail"), ("b", "fail")] for n in range(7)}
+    said = "only 1 pair can be built: 6 of 7 tasks were never right; .* 6 of 7 at 0 %.*preferences.min_pairs=1"
+    with pytest.raises(DataError, match=said):
+        pair(samples, min_pairs=16)
+    assert len(pair(samples, min_pairs=1)[0]) == 1
 
 
 def test_the_histogram_counts_every_task_once():
@@ -120,7 +129,12 @@ def test_sides_that_become_the_same_tokens_are_no_pair():
     judged = {"x": judged_of("x", [("a", "pass"), ("b", "fail"), ("c", "fail")])}
     scores = {("x", 0): 1.0, ("x", 1): 0.0, ("x", 2): 0.0}
     pairs, fates = build_pairs(
-        [task_of("x")], judged, scores, PreferencesConfig(), 0, same_tokens=lambda _, other: other.startswith("b")
+        [task_of("x")],
+        judged,
+        scores,
+        PreferencesConfig(min_pairs=1),
+        0,
+        same_tokens=lambda _, other: other.startswith("b"),
     )
     assert [pair.rejected_index for pair in pairs] == [2]
     assert fates["same tokens as the other side after the chat template"] == 1

@@ -28,6 +28,7 @@ CONFIG = {
     "attention": {"handout": str(ROOT / "data" / "handout.yaml")},
     "tasks": {"families": {"range": {"train": 4, "held_out": 2}, "record": {"train": 0, "held_out": 1}}},
     "sampling": {"samples_per_task": 4, "max_new_tokens": 8, "worked_examples": 1},
+    "preferences": {"min_pairs": 1},
     "training": {"dpo": DPO, "lora": {"r": 4, "target_modules": "all-linear"}},
     "evaluation": {
         "samples_per_task": 2,

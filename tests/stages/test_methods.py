@@ -40,8 +40,8 @@ def test_fine_tuning_reads_each_chosen_completion_once(do, arguments, planted: P
     assert train("sft", do, arguments, planted, config_file)["pairs"] == 4
 
 
-def test_kto_reads_every_completion_that_ended(do, arguments, planted: Path, config_file: Path):
-    assert train("kto", do, arguments, planted, config_file)["pairs"] == 12
+def test_kto_reads_every_completion_those_cut_off_too(do, arguments, planted: Path, config_file: Path):
+    assert train("kto", do, arguments, planted, config_file)["pairs"] == 16
 
 
 def test_grpo_tells_what_it_sampled_and_how_it_was_scored(do, arguments, planted: Path, config_file: Path):

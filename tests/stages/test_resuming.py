@@ -90,8 +90,8 @@ def test_a_torn_checkpoint_is_left_out_for_the_one_before(do, trained: tuple[Pat
     capsys.readouterr()
     do(arguments, "train_dpo")
     said = capsys.readouterr().out
-    assert f"{newest.name} has been damaged since it was written: left out" in said
-    assert "checkpoint-35 was being written when the training stopped: left out" in said
+    assert f"{newest.name} has been damaged since it was written: set aside" in said
+    assert "checkpoint-35 was being written when the training stopped: set aside" in said
     assert_same(course(run), uninterrupted)
 
 
@@ -103,5 +103,8 @@ def test_checkpoints_of_other_pairs_are_not_gone_on_from(do, trained: tuple[Path
     verdicts.write_text("".join(json.dumps({**row, "offset": None}) + "\n" for row in rows))
     capsys.readouterr()
     do(arguments, "build_preferences", "train_dpo")
-    assert f"checkpoint-{STEPS} is of another training: left out" in capsys.readouterr().out
+    assert (
+        f"checkpoint-{STEPS} is of another training: set aside as stale-1-checkpoint-{STEPS}" in capsys.readouterr().out
+    )
+    assert (run / "training" / f"stale-1-checkpoint-{STEPS}" / "trainer_state.json").exists()
     assert json.loads((run / "manifest.json").read_text())["stages"]["train"]["resumed_from_step"] is None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.config import Config
-from pipelines.errors import ConfigError
+from pipelines.errors import ConfigError, DataError
 from pipelines.records import Task
 from pipelines.sections import AttentionConfig, FamilyConfig, SamplingConfig, TasksConfig, TrainingConfig
 from pipelines.tasks import build_messages, build_tasks, worked_examples_of
@@ -15,13 +15,12 @@ from pipelines.tasks.families import FAMILIES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HANDOUT = str(ROOT / "data" / "handout.yaml")
+HANDED_OUT = AttentionConfig(handout=HANDOUT)
 
 
 def tasks_of(*, seed: int = 0, files: tuple[str, ...] = (), **counts: tuple[int, int]) -> list[Task]:
     families = {name: FamilyConfig(train=train, held_out=held_out) for name, (train, held_out) in counts.items()}
-    return build_tasks(
-        Config(seed=seed, tasks=TasksConfig(families=families, files=files), attention=AttentionConfig(handout=HANDOUT))
-    )
+    return build_tasks(Config(seed=seed, tasks=TasksConfig(families=families, files=files), attention=HANDED_OUT))
 
 
 def keys(tasks: list[Task], split: str) -> set[str]:
@@ -120,12 +119,48 @@ def test_tasks_sampled_with_examples_are_those_trained_with_them():
 
 def test_a_task_file_is_split_by_key(tmp_path: Path):
     file = tmp_path / "mine.jsonl"
-    rows = [{"prompt": f"Ask {index % 20} in words {index}", "target": [index % 20]} for index in range(60)]
+    rows = [{"prompt": f"Ask {index}", "target": [index % 20]} for index in range(60)]
     file.write_text("\n".join(map(json.dumps, rows)))
     mine = [task for task in tasks_of(range=(1, 1), files=(str(file),)) if task.family == "mine"]
     assert len(mine) == 60
     assert not keys(mine, "train") & keys(mine, "held_out")
     assert {"train", "held_out", "example"} == {task.split for task in mine}
+
+
+def file_of(tmp_path: Path, rows: list[dict], group_by: str | None = None) -> list[Task]:
+    file = tmp_path / "mine.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    tasks = TasksConfig(files=(str(file),), group_by=group_by)
+    return [task for task in build_tasks(Config(tasks=tasks, attention=HANDED_OUT)) if task.family == "mine"]
+
+
+TICKETS = [
+    {"prompt": f"Ticket {n}", "target": {"label": ["bug", "feature", "question"][n % 3]}, "customer": n // 10}
+    for n in range(60)
+]
+
+
+def test_requests_with_few_labels_are_split_by_request(tmp_path: Path):
+    mine = file_of(tmp_path, TICKETS)
+    assert len({task.key for task in mine}) == 60
+    for label in {task.target for task in mine}:
+        assert {task.split for task in mine if task.target == label} == {"train", "held_out", "example"}
+
+
+@pytest.mark.parametrize(("group_by", "groups"), [("target", 3), ("customer", 6)])
+def test_what_the_config_groups_by_stays_on_one_side(tmp_path: Path, group_by: str, groups: int):
+    mine = file_of(tmp_path, TICKETS, group_by)
+    splits: dict[str, set[str]] = {}
+    for task in mine:
+        row = TICKETS[int(task.prompt.removeprefix("Ticket "))]
+        splits.setdefault(json.dumps(row[group_by]), set()).add(task.split)
+    assert len(splits) == groups
+    assert all(len(found) == 1 for found in splits.values())
+
+
+def test_a_line_without_the_field_to_group_by_is_named(tmp_path: Path):
+    with pytest.raises(DataError, match=r"mine.jsonl:2: has no field 'customer'"):
+        file_of(tmp_path, [TICKETS[0], {"prompt": "p"}], "customer")
 
 
 def test_one_prompt_with_many_targets_stays_on_one_side(tmp_path: Path):

@@ -26,6 +26,12 @@ def test_every_shipped_training_section_is_one_that_the_libraries_take(path: Pat
     assert lora_arguments(config.training).r == config.training.lora["r"]
 
 
+def test_an_evaluation_during_training_without_a_set_for_it_is_refused(tmp_path: Path):
+    training = TrainingConfig(dpo={"eval_strategy": "steps", "eval_steps": 5})
+    with pytest.raises(ConfigError, match=r"training\.dpo\.eval_strategy must be 'no'"):
+        trainer_arguments(training, ModelConfig(device="cpu"), tmp_path, seed=0)
+
+
 @pytest.mark.parametrize("path", sorted((CONFIGS / "accelerate").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_shipped_launcher_config_is_one_that_accelerate_takes(path: Path):
     assert load_config_from_file(str(path)).num_processes >= 1

@@ -9,6 +9,7 @@ from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from peft import LoraConfig
+from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3MoeConfig
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.utils import add_fused_lm_head
@@ -46,6 +47,16 @@ def fused(model, batch: dict[str, torch.Tensor]):
         fused_lm_head=True,
         use_cache=False,
     )
+
+
+def test_a_mixture_of_experts_goes_trls_own_way():
+    """Its balancing loss reads the attention mask as one value per token, not as a matrix."""
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "moe_intermediate_size": 32, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 64}
+    mixture = Qwen3MoeConfig(**sizes, **heads, num_experts=2, num_experts_per_tok=1)
+    dense = Qwen3Config(**{name: value for name, value in sizes.items() if name != "moe_intermediate_size"}, **heads)
+    taken = [supports_prefix_sharing(AutoModelForCausalLM.from_config(config)) for config in (dense, mixture)]
+    assert taken == [True, False]
 
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=12), min_size=1, max_size=20))

@@ -9,9 +9,16 @@ import pytest
 from datasets import Dataset
 
 from pipelines.sections import RehearsalConfig
-from pipelines.training.rehearsal import rehearsal_rows, unwanted
+from pipelines.training.rehearsal import Rehearsed, rehearsal_rows, repeats_itself, unwanted
 
-ANSWERS = [("Why?", "Because. It is so."), ("How?", "Like this."), ("Who?", "Nobody. Really nobody! Or?")]
+ANSWERS = [
+    Rehearsed(prompt=prompt, answer=answer, finish_reason=reason)
+    for prompt, answer, reason in [
+        ("Why?", "Because. It is so.", "stop"),
+        ("How?", "Like this.", "stop"),
+        ("Who?", "Nobody. Really! And", "length"),
+    ]
+]
 
 
 def said(text: str) -> list[dict[str, str]]:
@@ -35,7 +42,7 @@ def test_every_answer_comes_once_before_any_comes_twice():
 
 def test_the_models_own_answer_is_preferred_to_what_json_alone_would_make_of_it():
     made = rehearsal_rows(ANSWERS, RehearsalConfig(share=0.5, repeats=1), pairs(3))
-    assert [row["chosen"] for row in made] == [said(answer) for _, answer in ANSWERS]
+    assert [row["chosen"] for row in made] == [said(one.answer) for one in ANSWERS]
     assert [row["rejected"][0]["content"] for row in made] == ['"Because."', '["Like", "this."]', '["Nobody."]']
 
 
@@ -56,3 +63,17 @@ def test_rows_have_the_columns_of_the_methods_table():
     made = rehearsal_rows(ANSWERS, RehearsalConfig(share=0.25), kto)
     assert made.features == kto.features
     assert made["label"] == [True] * 3
+
+
+def test_an_answer_that_was_cut_off_says_so():
+    rows = pairs(3).add_column("chosen_finish_reason", ["stop"] * 3)
+    made = rehearsal_rows(ANSWERS, RehearsalConfig(share=0.5), rows)
+    assert made["chosen_finish_reason"] == ["stop", "stop", "length"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [("Boil an egg:\n" * 9, True), ("ha " * 30, True), ("1. Sun\n2. Moon\n3. Stars", False), ("Yes.", False)],
+)
+def test_an_answer_caught_in_a_loop_is_known(answer: str, expected: bool):
+    assert repeats_itself(answer) is expected
