@@ -1,8 +1,7 @@
-"""The nouns of the house: Task, Completion, Verdict and Pair, and their one way to and from JSON lines.
+"""The core records: Task, Sample, Verdict and Pair, and their one way to and from JSON lines.
 
-Takes and leaves plain Python values; a record is frozen, checked when it is made, and safe to hash and compare. JSON
-values of mixed type (a schema, a target) are kept as JSON text, as a dataset column has to. Knows nothing of models,
-files or scores.
+Plain Python values; a record is frozen, checked when it is made, and safe to compare. JSON values of mixed type (a
+schema, a target) are kept as JSON text, as a dataset column has to. Knows nothing of models, files or scores.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from pipelines.errors import DataError
 
 FencePolicy = Literal["forbid", "unwrap"]
 FinishReason = Literal["stop", "length"]
-Prompting = Literal["worked_examples", "bare"]
-Split = Literal["train", "held_out", "example"]
+Source = Literal["zero_shot", "few_shot", "grammar", "repair"]
+Split = Literal["train", "validation", "test", "example"]
 Message = dict[str, str]
 
-TIERS = ("parses", "root_type", "schema_valid", "exact")
+TIERS = ("parses", "root_type", "schema_valid", "exact_match")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,48 +32,49 @@ class Task:
     family: str
     """The group that rates are reported for: a procedural family, or a task file's name."""
     key: str
-    """What a split may not cut through: a hash of the target, or of prompt and schema where there is no target."""
+    """What a split may not cut through: a hash of the target (procedural families), the prompt or the group."""
     split: Split
-    """`train`, `held_out` or `example` (kept for worked examples: neither trained on nor evaluated)."""
-    prompt: str
-    """The request in words, as a bare user message."""
+    """`train`, `test`, or `example` (kept for few-shot prompts: neither trained on nor measured). Which of the trained
+    tasks are for validation is decided when pairs are made."""
+    prompt: str | tuple[Message, ...]
+    """The zero-shot request: the user's words, or a conversation that ends with the user's turn."""
     schema: str | None = None
     """JSON Schema as JSON text; None when the task defines none."""
-    target: str | None = None
-    """The one right value as JSON text; None when the task defines none (`null` is the text `"null"`)."""
-    messages: tuple[Message, ...] | None = None
-    """A conversation that stands in for the worked-examples prompt; None to have one built."""
+    targets: tuple[str, ...] = ()
+    """The accepted values, each complete and as JSON text; empty when the task defines none (`null` is `"null"`)."""
+    few_shot: tuple[Message, ...] | None = None
+    """A conversation that stands in for the few-shot prompt; None to have one built."""
+    group: str | None = None
+    """What tasks that belong together have in common, as their file names it, e.g. a function."""
+    tools: str | None = None
+    """Tools for the chat template, as JSON text."""
     fences: FencePolicy = "forbid"
     """What a Markdown code fence around the whole answer means: a mistake, or packaging to take off."""
 
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The zero-shot conversation."""
+        return ({"role": "user", "content": self.prompt},) if isinstance(self.prompt, str) else self.prompt
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Completion:
-    """One sample from a policy for one task."""
+    @property
+    def request(self) -> str:
+        """The user's last words."""
+        return self.messages[-1]["content"]
 
-    task_id: str
-    index: int
-    """Which of the task's samples this is, from 0."""
-    prompting: Prompting
-    text: str
-    finish_reason: FinishReason
-    """`stop` when the policy ended it, `length` when the token limit cut it off."""
-    prompt_tokens: int
-    completion_tokens: int
-    """Tokens sampled, the end-of-turn token included."""
-    logprob_nats: float | None
-    """Sum of the sampled tokens' log-probabilities under the policy's own distribution; None where unknown."""
-    seed: int
+    @property
+    def target(self) -> str | None:
+        """The first accepted value, where there is one."""
+        return self.targets[0] if self.targets else None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """What the validator says of one completion, tier by tier. A tier the task does not define is None."""
+    """What the verifier says of one completion, tier by tier. A tier the task does not define is None."""
 
     parses: bool
     root_type: bool | None = None
     schema_valid: bool | None = None
-    exact: bool | None = None
+    exact_match: bool | None = None
     reason: str | None = None
     """Why the first tier that failed did; None when none failed."""
     offset: int | None = None
@@ -95,8 +95,35 @@ class Verdict:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One completion that a policy gave for a task: what it was asked, what it said, and the verdict."""
+
+    task_id: str
+    index: int
+    """Which of the task's samples from this source it is, from 0."""
+    source: Source
+    """How it was come by: under which prompt, under the schema's grammar, or by repairing another."""
+    messages: tuple[Message, ...]
+    """The very prompt it was drawn under."""
+    completion: str
+    finish_reason: FinishReason
+    """`stop` when the policy ended it, `length` when the token limit cut it off."""
+    prompt_tokens: int
+    completion_tokens: int
+    """Tokens drawn, the end-of-turn token included."""
+    token_ids: tuple[int, ...] | None
+    """The tokens drawn, the end token included; None where the policy does not tell."""
+    logprob_nats: float | None
+    """Sum of the drawn tokens' log-probabilities under the policy's own distribution; None where unknown."""
+    seed: int
+    decoding: dict[str, Any]
+    """How tokens were drawn: `max_new_tokens` and what reshaped the distribution."""
+    verdict: Verdict
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Pair:
-    """Two completions of one task of which the validator prefers the first."""
+    """Two samples of one task of which the verifier prefers the first."""
 
     task_id: str
     chosen_index: int
@@ -105,7 +132,7 @@ class Pair:
     """Score of the chosen minus score of the rejected, in (0, 1]."""
 
 
-Record = TypeVar("Record", Task, Completion, Verdict, Pair)
+Record = TypeVar("Record", Task, Sample, Verdict, Pair)
 
 
 def to_json(record: Any) -> dict[str, Any]:
@@ -115,9 +142,10 @@ def to_json(record: Any) -> dict[str, Any]:
 
 def from_json(kind: type[Record], row: dict[str, Any]) -> Record:
     """The record that `to_json` wrote; raises TypeError on missing or unknown fields."""
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    tuples = {name: tuple(value) for name, value in row.items() if name in fields and isinstance(value, list)}
-    return kind(**{**row, **tuples})
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    if kind is Sample and isinstance(values.get("verdict"), dict):
+        values["verdict"] = from_json(Verdict, values["verdict"])
+    return kind(**values)
 
 
 def dump_lines(records: Iterable[Any]) -> str:

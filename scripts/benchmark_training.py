@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.command import DEFAULT_CONFIG, guarded
+from pipelines.run.stage_command import DEFAULT_CONFIG, guarded
 
 PAIR_SETS = "worked_examples,bare,long_prompt"
 

@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.command import add_round, build_parser, run_stage
+from pipelines.run.stage_command import add_round, build_parser, run_stage
 from pipelines.config import Config
-from pipelines.rundir import RunDir
-from pipelines.stages import PAIR
+from pipelines.run.folder import Run
+from pipelines.run.stages import PAIR
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--push-to-hub", metavar="REPO", help="also upload the dataset to this Hub repository")
     arguments = parser.parse_args(argv)
 
-    def work(config: Config, run: RunDir) -> dict[str, Any]:
+    def work(config: Config, run: Run) -> dict[str, Any]:
         from pipelines.preferences.dataset import build_dataset
 
         facts = build_dataset(config, run)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.command import build_parser, guarded
+from pipelines.run.stage_command import build_parser, guarded
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,10 +11,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.command import build_parser, run_stage
+from pipelines.run.stage_command import build_parser, run_stage
 from pipelines.config import Config
-from pipelines.rundir import RunDir
-from pipelines.stages import EVALUATE
+from pipelines.run.folder import Run
+from pipelines.run.stages import EVALUATE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--phase", choices=list(EVALUATE), default="before", help="which policy (default: %(default)s)")
     arguments = parser.parse_args(argv)
 
-    def work(config: Config, run: RunDir) -> dict[str, Any]:
+    def work(config: Config, run: Run) -> dict[str, Any]:
         from pipelines.evaluation.held_out import evaluate
 
         return evaluate(config, run, arguments.phase)

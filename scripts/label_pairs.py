@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from pipelines.command import build_parser, guarded, open_run
+from pipelines.run.stage_command import build_parser, guarded, open_run
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -21,11 +21,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.command import DEFAULT_CONFIG, build_parser, guarded, run_stage
+from pipelines.run.stage_command import DEFAULT_CONFIG, build_parser, guarded, run_stage
 from pipelines.config import Config
 from pipelines.errors import ConfigError
-from pipelines.rundir import RunDir
-from pipelines.stages import PROBE
+from pipelines.run.folder import Run
+from pipelines.run.stages import PROBE
 
 _FREE = ("model", "text", "adapter")
 """Any of them asks for a study without a run."""
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return guarded(lambda: _refuse(given & set(_FREE_ONLY), "works with --text, --model or --adapter; add one"))
     phase = arguments.phase or "before"
 
-    def work(config: Config, run: RunDir) -> dict[str, Any]:
+    def work(config: Config, run: Run) -> dict[str, Any]:
         from pipelines.attention.handout import probe_handout
 
         return probe_handout(config, run, phase)

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.command import build_parser, run_stage
+from pipelines.run.stage_command import build_parser, run_stage
 from pipelines.config import Config
-from pipelines.rundir import RunDir
-from pipelines.stages import REPORT
+from pipelines.run.folder import Run
+from pipelines.run.stages import REPORT
 
 
-def work(config: Config, run: RunDir) -> dict[str, Any]:
+def work(config: Config, run: Run) -> dict[str, Any]:
     from pipelines.report import render_report
 
     return render_report(config, run)

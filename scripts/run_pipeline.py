@@ -10,8 +10,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from pipelines.command import build_parser, guarded, open_run
-from pipelines.plan import run_plan
+from pipelines.run.stage_command import build_parser, guarded, open_run
+from pipelines.run.walk import run_plan
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,14 +11,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.command import main_of
+from pipelines.run.stage_command import main_of
 from pipelines.config import Config
-from pipelines.rundir import RunDir
-from pipelines.stages import SAMPLE
+from pipelines.run.folder import Run
+from pipelines.run.stages import SAMPLE
 
 
-def work(config: Config, run: RunDir) -> dict[str, Any]:
-    from pipelines.sampling import sample_training_tasks
+def work(config: Config, run: Run) -> dict[str, Any]:
+    from pipelines.samples import sample_training_tasks
 
     return sample_training_tasks(config, run)
 

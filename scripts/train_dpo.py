@@ -12,13 +12,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.command import main_of
+from pipelines.run.stage_command import main_of
 from pipelines.config import Config
-from pipelines.rundir import RunDir
-from pipelines.stages import TRAIN
+from pipelines.run.folder import Run
+from pipelines.run.stages import TRAIN
 
 
-def work(config: Config, run: RunDir) -> dict[str, Any]:
+def work(config: Config, run: Run) -> dict[str, Any]:
     from pipelines.training.policy import train_policy
 
     return train_policy(config, run)

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.config import Config, config_from_dict, config_to_dict, load_config
 from pipelines.errors import ConfigError
-from pipelines.yaml_files import parse_yaml
+from pipelines.config import parse_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 

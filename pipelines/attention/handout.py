@@ -12,14 +12,14 @@ from pipelines.attention.study import Phase, Subject, study
 from pipelines.attention.study_files import write_studies
 from pipelines.config import Config
 from pipelines.models import adapter_identity, attach_adapter, load_model, model_identity
-from pipelines.rundir import RunDir
+from pipelines.run.folder import Run
 from pipelines.tasks import handout_path, load_handout
 
 _SEEDS = 8
 """Sequences of each kind in the ensembles: heads are picked on four of them and reported on the other four."""
 
 
-def probe_handout(config: Config, run: RunDir, phase: Phase) -> dict[str, Any]:
+def probe_handout(config: Config, run: Run, phase: Phase) -> dict[str, Any]:
     """Write `attention/` for the base model or the trained one; returns what the checks measured."""
     handout = load_handout(handout_path(config, run))
     # In half precision rows sum to 1 within 1e-3 only; the maps are exact, so the weights are read in float32.

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save
 
 from pipelines.errors import DataError
 from pipelines.readable import readable
-from pipelines.rundir import write_bytes, write_json
+from pipelines.run.files import write_bytes, write_json
 
 _TENSORS = ("weights", "visible", "logits", "sink", "value_norms")
 

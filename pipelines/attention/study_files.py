@@ -24,7 +24,7 @@ from pipelines.attention.study import SUFFIXES, Phase, Study
 from pipelines.attention.symbols import Split
 from pipelines.errors import DataError
 from pipelines.readable import readable
-from pipelines.rundir import write_bytes, write_json, write_text
+from pipelines.run.files import write_bytes, write_json, write_text
 
 RECORD = "study.json"
 PAGE = "explorer.html"

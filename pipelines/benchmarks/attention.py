@@ -20,7 +20,7 @@ from pipelines.attention import TokenSequence, probe_scores
 from pipelines.attention.capture import forward
 from pipelines.benchmarks.isolation import alone
 from pipelines.models import load_model
-from pipelines.provenance import provenance
+from pipelines.run.provenance import provenance
 
 _PEAK_ROUNDS = 3
 

@@ -15,8 +15,8 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from pipelines.benchmarks.workloads import Workload
 from pipelines.errors import ConfigError
-from pipelines.sampling.engine import sample
-from pipelines.sampling.fallback import bare_generation_config
+from pipelines.engine.decoder import sample
+from pipelines.engine.fallback import bare_generation_config
 
 Completions = list[list[tuple[int, ...]]]
 """Per prompt, per completion, its token ids."""

@@ -27,11 +27,11 @@ from pipelines.benchmarks.workloads import Workload, build_workload
 from pipelines.errors import ConfigError
 from pipelines.models import load_model
 from pipelines.models.bundled import bundled_folder
-from pipelines.provenance import provenance
+from pipelines.run.provenance import provenance
 from pipelines.rewards import judge
-from pipelines.sampling.engine import Decoder
-from pipelines.sampling.fast_linear import fast_linear
-from pipelines.sampling.packed_attention import packed_attention
+from pipelines.engine.decoder import Decoder
+from pipelines.engine.fast_linear import fast_linear
+from pipelines.engine.packed_attention import packed_attention
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

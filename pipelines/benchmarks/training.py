@@ -29,7 +29,7 @@ from pipelines.benchmarks.isolation import alone
 from pipelines.config import load_config
 from pipelines.errors import ConfigError, DataError
 from pipelines.models import hush_peft, load_model
-from pipelines.provenance import provenance
+from pipelines.run.provenance import provenance
 from pipelines.records import Task
 from pipelines.tasks import build_messages
 from pipelines.tasks.families import WORDS

@@ -9,10 +9,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipelines.config import Config
 from pipelines.models import render_prompt
 from pipelines.records import Task
-from pipelines.sampling.policies import end_tokens
-from pipelines.sampling.requests import Decoding, Request, build_processors
-from pipelines.sampling.tasks import sample_seed
-from pipelines.sections import FamilyConfig, TasksConfig
+from pipelines.samples.policies import end_tokens
+from pipelines.engine.requests import Decoding, Request, build_processors
+from pipelines.samples.drawing import sample_seed
+from pipelines.config import FamilyConfig, TasksConfig
 from pipelines.tasks import build_messages
 from pipelines.tasks.splits import build_tasks
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipelines.config import Config, build_section, config_from_dict, merged, read_tree
 from pipelines.errors import ConfigError
-from pipelines.sections import require
+from pipelines.config import require
 
 _FOLDER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 

@@ -18,9 +18,9 @@ import numpy.typing as npt
 from pipelines.comparison.experiment import Comparison
 from pipelines.evaluation.held_out import load_phase
 from pipelines.records import Prompting
-from pipelines.rundir import RunDir
+from pipelines.run.folder import Run
 
-Runs = dict[tuple[str, int], RunDir]
+Runs = dict[tuple[str, int], Run]
 """(method, seed) → its run."""
 Rates = npt.NDArray[np.float64]
 PROMPTINGS: tuple[Prompting, ...] = ("bare", "worked_examples")
@@ -56,7 +56,7 @@ def collect(comparison: Comparison, runs: Runs, root: Path) -> dict[str, Any]:
     }
 
 
-def _measure(runs: dict[int, RunDir], phase: str, prompting: Prompting) -> Measured:
+def _measure(runs: dict[int, Run], phase: str, prompting: Prompting) -> Measured:
     passed: dict[tuple[int, str], list[bool]] = {}
     for seed, run in runs.items():
         for completion, verdict in load_phase(run, phase):
@@ -88,7 +88,7 @@ def interval(values: Rates) -> dict[str, float]:
     return {"mean": float(values.mean()), "low": float(low), "high": float(high), "tasks": len(values)}
 
 
-def _describe(method: str, seed: int, run: RunDir, root: Path) -> dict[str, Any]:
+def _describe(method: str, seed: int, run: Run, root: Path) -> dict[str, Any]:
     """One run's costs, and how far it went from where it started."""
     stages = run.manifest()["stages"]
     sample, train = stages["sample"], stages["train"]

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from pipelines.comparison.experiment import Comparison
 from pipelines.comparison.findings import Runs, collect
-from pipelines.plan import check_settings, run_plan
-from pipelines.rundir import RunDir, new_folder, write_json
-from pipelines.stages import EVALUATE, JUDGE, PAIR, REPORT, SAMPLE, TASKS, TRAIN, Stage, plan
+from pipelines.run.walk import check_settings, run_plan
+from pipelines.run.files import new_folder, write_json
+from pipelines.run.folder import Run
+from pipelines.run.stages import EVALUATE, JUDGE, PAIR, REPORT, SAMPLE, TASKS, TRAIN, Stage, plan
 
 _SHARED = (TASKS, SAMPLE, JUDGE, PAIR, EVALUATE["before"])
 """What is the same for every method of a seed."""
@@ -50,12 +51,12 @@ def _open(comparison: Comparison, root: Path) -> Runs:
         for method in comparison.methods:
             own = root / "comparison" / f"seed-{seed}" / method if runs else root
             config = comparison.config(method, seed)
-            runs[method, seed] = RunDir.open(own, config)
+            runs[method, seed] = Run.open(own, config)
             check_settings(config, runs[method, seed])
     return runs
 
 
-def _share(source: RunDir, run: RunDir) -> None:
+def _share(source: Run, run: Run) -> None:
     """Give a run what another of the same seed sampled, judged, paired and measured before training."""
     made = source.manifest()
     shared = {stage.name: made["stages"][stage.name] for stage in _SHARED}

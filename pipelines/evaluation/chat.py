@@ -13,8 +13,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.evaluation.rates import Rate
 from pipelines.models import Continuation, mean_kl_nats, next_tokens, render_prompt
-from pipelines.sampling import LocalPolicy, seeded
-from pipelines.sections import ChatConfig, SamplingConfig
+from pipelines.samples import LocalPolicy, seeded
+from pipelines.config import ChatConfig, SamplingConfig
 
 _JSON_BEGINS = ("[", "{", "```json")
 

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.errors import ModelError
 from pipelines.models.loading import load_model, model_identity, wanted_dtype
-from pipelines.sections import ModelConfig
+from pipelines.config import ModelConfig
 
 
 def attach_adapter(config: ModelConfig, folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

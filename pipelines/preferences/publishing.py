@@ -16,7 +16,7 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, Inference
 
 from pipelines.errors import DataError
 from pipelines.preferences.card import CONFIGS, GENERATED_BEGIN, GENERATED_END
-from pipelines.rundir import write_text
+from pipelines.run.files import write_text
 
 TRANSPORT_ERROR: type[Exception] = InferenceTimeoutError.__bases__[0]
 """`HTTPError` of whichever httpx this huggingface_hub was built on; 2.4 has changed to another than 1.x had."""

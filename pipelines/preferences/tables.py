@@ -1,7 +1,7 @@
 """The rows of the three tables of a preference dataset, and their fixed features.
 
-Takes tasks, judged completions, scores and pairs; leaves rows for `samples`, `pairs` and `kto`, split by task, so that
-no request and no target is in both `train` and `test`. Writes nothing.
+Reads tasks, samples, scores and pairs; returns rows for `samples`, `pairs` and `kto`, split by task, so that no key is
+in both `train` and `validation`. Writes nothing.
 """
 
 from __future__ import annotations
@@ -16,34 +16,39 @@ from typing import Any, Literal
 from datasets import Features, List, Value
 
 from pipelines.config import Config
-from pipelines.preferences.pairing import Judged
-from pipelines.records import Completion, Pair, Task
-from pipelines.sections import SamplingConfig, TrainingConfig
-from pipelines.tasks import build_messages, worked_examples_of
+from pipelines.records import TIERS, Message, Pair, Sample, Task
+from pipelines.tasks import build_prompt, few_shot_examples
 
-DatasetSplit = Literal["train", "test"]
+DatasetSplit = Literal["train", "validation"]
 _MESSAGES = List({"role": Value("string"), "content": Value("string")})
-_TASK = {"task_id": Value("string"), "family": Value("string"), "schema": Value("string"), "target": Value("string")}
-_TIERS = {name: Value("bool") for name in ("parses", "root_type", "schema_valid", "exact")}
+_TASK = {
+    "task_id": Value("string"),
+    "family": Value("string"),
+    "schema": Value("string"),
+    "targets": List(Value("string")),
+}
+_FROM_SAMPLE = {
+    "index": Value("int32"),
+    "source": Value("string"),
+    "completion": Value("string"),
+    "finish_reason": Value("string"),
+    "prompt_tokens": Value("int32"),
+    "completion_tokens": Value("int32"),
+    "token_ids": List(Value("int32")),
+    "logprob_nats": Value("float64"),
+    "seed": Value("int64"),
+}
+_FROM_VERDICT = {**{name: Value("bool") for name in TIERS}, "reason": Value("string"), "offset": Value("int64")}
 SAMPLES = Features(
     {
         **_TASK,
-        "index": Value("int32"),
         "prompt": _MESSAGES,
-        "prompting": Value("string"),
-        "completion": Value("string"),
-        **_TIERS,
-        "score": Value("float64"),
-        "reason": Value("string"),
-        "offset": Value("int64"),
+        **_FROM_SAMPLE,
+        **_FROM_VERDICT,
         "notes": List(Value("string")),
-        "finish_reason": Value("string"),
-        "prompt_tokens": Value("int32"),
-        "completion_tokens": Value("int32"),
-        "logprob_nats": Value("float64"),
-        "seed": Value("int64"),
+        "score": Value("float64"),
         "model": Value("string"),
-        "settings": Value("string"),
+        "decoding": Value("string"),
     }
 )
 PAIRS = Features(
@@ -54,6 +59,7 @@ PAIRS = Features(
         "rejected": _MESSAGES,
         "chosen_index": Value("int32"),
         "rejected_index": Value("int32"),
+        "source": Value("string"),
         "margin": Value("float64"),
         "rejected_reason": Value("string"),
         "rejected_finish_reason": Value("string"),
@@ -68,18 +74,7 @@ KTO = Features(
         "finish_reason": Value("string"),
     }
 )
-
-
 TABLES = {"samples": SAMPLES, "pairs": PAIRS, "kto": KTO}
-_FROM_COMPLETION = (
-    "index",
-    "prompting",
-    "finish_reason",
-    "prompt_tokens",
-    "completion_tokens",
-    "logprob_nats",
-    "seed",
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,27 +83,27 @@ class Preferences:
 
     config: Config
     tasks: Sequence[Task]
-    """Every task of the run, worked examples and held-out ones included."""
-    judged: Mapping[str, Sequence[Judged]]
-    """Task id → its completions with their verdicts, for the tasks that were sampled."""
+    """Every task of the run, examples and those for test included."""
+    samples: Mapping[str, Sequence[Sample]]
+    """Task id → its samples, for the tasks that were sampled."""
     scores: Mapping[tuple[str, int], float]
     """(task id, index) → score in [0, 1]."""
     pairs: Sequence[Pair]
-    fates: Counter[str]
-    """How many completions met which fate."""
+    outcomes: Counter[str]
+    """How many samples met which outcome."""
     model: Mapping[str, Any]
     """The policy's entry in the manifest: its name and, for local weights, their hash."""
 
     @property
     def sampled(self) -> list[Task]:
-        """The tasks that have completions."""
-        return [task for task in self.tasks if task.id in self.judged]
+        """The tasks that have samples."""
+        return [task for task in self.tasks if task.id in self.samples]
 
     def splits(self) -> dict[str, DatasetSplit]:
-        """Task id → split. Keys are ranked by hash, so tasks of one target stay together."""
+        """Task id → split. Keys are ranked by hash, so tasks of one key stay together."""
         keys = sorted({task.key for task in self.sampled}, key=self._rank)
-        test = set(keys[: round(self.config.preferences.test_fraction * len(keys))])
-        return {task.id: "test" if task.key in test else "train" for task in self.sampled}
+        validation = set(keys[: round(self.config.preferences.validation_fraction * len(keys))])
+        return {task.id: "validation" if task.key in validation else "train" for task in self.sampled}
 
     def _rank(self, key: str) -> bytes:
         return hashlib.sha256(f"{self.config.seed}/test/{key}".encode()).digest()
@@ -118,23 +113,20 @@ class Preferences:
         return {"samples": self._sample_rows, "pairs": self._pair_rows, "kto": self._kto_rows}[table]()
 
     def _sample_rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Every completion with its verdict, under the prompt it was sampled with."""
-        settings = json.dumps(dataclasses.asdict(self.config.sampling))
+        """Every sample with its verdict, under the prompt it was drawn under."""
         for task in self.sampled:
-            prompt = self._prompt(task, self.config.sampling)
-            for completion, verdict in self.judged[task.id]:
+            for sample in self.samples[task.id]:
                 yield (
                     task.id,
                     {
                         **_described(task),
-                        **{name: getattr(completion, name) for name in _FROM_COMPLETION},
-                        **{name: getattr(verdict, name) for name in (*_TIERS, "reason", "offset")},
-                        "notes": list(verdict.notes),
-                        "prompt": prompt,
-                        "completion": completion.text,
-                        "score": self.scores[task.id, completion.index],
+                        **{name: getattr(sample, name) for name in _FROM_SAMPLE},
+                        **{name: getattr(sample.verdict, name) for name in _FROM_VERDICT},
+                        "notes": list(sample.verdict.notes),
+                        "prompt": list(sample.messages),
+                        "score": self.scores[task.id, sample.index],
                         "model": json.dumps(self.model),
-                        "settings": settings,
+                        "decoding": json.dumps(sample.decoding),
                     },
                 )
 
@@ -142,46 +134,48 @@ class Preferences:
         """Preference pairs under the prompt that is trained on, ready for `trl.DPOTrainer`."""
         tasks = {task.id: task for task in self.sampled}
         for pair in self.pairs:
-            rows = {completion.index: (completion, verdict) for completion, verdict in self.judged[pair.task_id]}
-            rejected, verdict = rows[pair.rejected_index]
+            own = {sample.index: sample for sample in self.samples[pair.task_id]}
+            chosen, rejected = own[pair.chosen_index], own[pair.rejected_index]
             yield (
                 pair.task_id,
                 {
                     **_described(tasks[pair.task_id]),
-                    "prompt": self._prompt(tasks[pair.task_id], self.config.training),
-                    "chosen": _answer(rows[pair.chosen_index][0]),
+                    "prompt": self._trained_prompt(tasks[pair.task_id]),
+                    "chosen": _answer(chosen),
                     "rejected": _answer(rejected),
                     "chosen_index": pair.chosen_index,
                     "rejected_index": pair.rejected_index,
+                    "source": chosen.source,
                     "margin": pair.margin,
-                    "rejected_reason": verdict.reason,
+                    "rejected_reason": rejected.verdict.reason,
                     "rejected_finish_reason": rejected.finish_reason,
                 },
             )
 
     def _kto_rows(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Every completion, those cut off among the failures, labelled by whether it passed, for `trl.KTOTrainer`."""
+        """Every sample, those cut off among the failures, labelled by whether it passed, for `trl.KTOTrainer`."""
         for task in self.sampled:
-            prompt = self._prompt(task, self.config.training)
-            for completion, verdict in self.judged[task.id]:
+            prompt = self._trained_prompt(task)
+            for sample in self.samples[task.id]:
                 yield (
                     task.id,
                     {
                         **_described(task),
                         "prompt": prompt,
-                        "completion": _answer(completion),
-                        "label": verdict.passed,
-                        "finish_reason": completion.finish_reason,
+                        "completion": _answer(sample),
+                        "label": sample.verdict.passed,
+                        "finish_reason": sample.finish_reason,
                     },
                 )
 
-    def _prompt(self, task: Task, settings: SamplingConfig | TrainingConfig) -> list[dict[str, str]]:
-        return build_messages(task, self.tasks, worked_examples_of(task, settings, self.config.seed))
+    def _trained_prompt(self, task: Task) -> list[Message]:
+        examples = few_shot_examples(task, self.config.training, self.config.seed)
+        return list(build_prompt(task, self.tasks, examples)[0])
 
 
 def _described(task: Task) -> dict[str, Any]:
-    return {"task_id": task.id, "family": task.family, "schema": task.schema, "target": task.target}
+    return {"task_id": task.id, "family": task.family, "schema": task.schema, "targets": list(task.targets)}
 
 
-def _answer(completion: Completion) -> list[dict[str, str]]:
-    return [{"role": "assistant", "content": completion.text}]
+def _answer(sample: Sample) -> list[Message]:
+    return [{"role": "assistant", "content": sample.completion}]

@@ -19,7 +19,7 @@ from pipelines.errors import DataError, RunError
 from pipelines.reflections.page import Question, Reply, render_reflections
 from pipelines.reflections.responses import Response, read_response, without_surrogates
 from pipelines.reflections.visible import one_line
-from pipelines.rundir import write_text
+from pipelines.run.files import write_text
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

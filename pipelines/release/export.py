@@ -19,15 +19,16 @@ from pipelines.config import Config
 from pipelines.errors import RunError
 from pipelines.models import attach_adapter, load_model, load_trainable
 from pipelines.release.card import render_model_card
-from pipelines.rundir import RunDir, new_folder, write_text
-from pipelines.sections import ModelConfig
+from pipelines.run.files import new_folder, write_text
+from pipelines.run.folder import Run
+from pipelines.config import ModelConfig
 
 _FIGURES = ("training.png", "before_after.png")
 _TOLERANCE = 1e-3
 """Largest difference of logits between merged and adapted, in units of their spread: float32 rounding stays below."""
 
 
-def export_model(config: Config, run: RunDir, folder: Path, *, merged: bool) -> dict[str, Any]:
+def export_model(config: Config, run: Run, folder: Path, *, merged: bool) -> dict[str, Any]:
     """Write `folder`; returns what is in it. RunError when a merged model does not compute what the adapter does."""
     adapter = run.require(run.adapter, "train_dpo.py")
     facts: dict[str, Any] = {"merged": merged}

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from pipelines.errors import DataError
 from pipelines.report.excerpts import clip
-from pipelines.rundir import RunDir
+from pipelines.run.folder import Run
 
 Key = str | int
 
@@ -132,7 +132,7 @@ def _pointer(keys: tuple[Key, ...]) -> str:
     )
 
 
-def load_artefact(run: RunDir, name: str, script: str) -> Artefact | None:
+def load_artefact(run: Run, name: str, script: str) -> Artefact | None:
     """A JSON file of the run; None when it is not there, DataError when it is damaged."""
     path = run.root / name
     if not path.exists():
@@ -143,6 +143,6 @@ def load_artefact(run: RunDir, name: str, script: str) -> Artefact | None:
         raise DataError(f"{name}: not JSON ({error}); run scripts/{script} again") from error
 
 
-def manifest_of(run: RunDir) -> Artefact:
+def manifest_of(run: Run) -> Artefact:
     """The run's manifest, empty before the first stage."""
     return Artefact("manifest.json", run.manifest(), "run_pipeline.py")

@@ -17,7 +17,7 @@ from pipelines.attention.maps import AttentionMaps
 from pipelines.attention.scores import telling_head
 from pipelines.report.artefacts import Artefact, element, load_artefact
 from pipelines.report.excerpts import clip
-from pipelines.rundir import RunDir
+from pipelines.run.folder import Run
 
 _SCRIPT = "probe_attention.py"
 _LONGEST_TABLE = 12
@@ -62,13 +62,13 @@ class Explorer:
     style_hash: str
 
 
-def load_phases(run: RunDir) -> dict[str, AttentionMaps]:
+def load_phases(run: Run) -> dict[str, AttentionMaps]:
     """The run's maps by phase, those that are there."""
     phases = [phase for phase in ("before", "after") if (run.attention / f"{phase}.json").exists()]
     return {phase: AttentionMaps.load(run.attention / phase) for phase in phases}
 
 
-def load_explorer(run: RunDir) -> Explorer | None:
+def load_explorer(run: Run) -> Explorer | None:
     """The explorer if it is there, is not too large for a page, and has the policy that ours are written with."""
     path = run.attention / "explorer.html"
     if not path.exists() or path.stat().st_size > _LARGEST_EXPLORER_BYTES:
@@ -104,7 +104,7 @@ def draw_matrix(maps: AttentionMaps, phase: str, layer: int, head: int) -> Matri
     )
 
 
-def describe_attention(run: RunDir) -> dict[str, Any]:
+def describe_attention(run: Run) -> dict[str, Any]:
     """What the template of question 1 shows; `maps` is None where nothing was probed."""
     phases = load_phases(run)
     if "before" not in phases:
@@ -186,7 +186,7 @@ def _moved(phases: dict[str, AttentionMaps], found: Artefact | None) -> dict[str
     }
 
 
-def _figure(run: RunDir, phase: str) -> dict[str, str]:
+def _figure(run: Run, phase: str) -> dict[str, str]:
     """The probe's own figure of a long sequence, as a data URI."""
     path = run.attention / f"{phase}.svg"
     content = base64.b64encode(path.read_bytes() if path.exists() else b"").decode()

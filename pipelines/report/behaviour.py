@@ -19,7 +19,7 @@ from pipelines.records import Completion, Task, Verdict, from_json, load_lines
 from pipelines.report.artefacts import Artefact, element, load_artefact
 from pipelines.report.excerpts import clip
 from pipelines.report.figures import draw_rates, keep
-from pipelines.rundir import RunDir
+from pipelines.run.folder import Run
 from pipelines.tasks.splits import handout_task
 
 _SCRIPT = "evaluate_policy.py"
@@ -45,7 +45,7 @@ class Answer:
 Rows = dict[Place, tuple[int, Completion, Verdict]]
 
 
-def describe_behaviour(run: RunDir, handout: Path) -> dict[str, Any]:
+def describe_behaviour(run: Run, handout: Path) -> dict[str, Any]:
     """What the template shows; `metrics` is None where nothing was evaluated."""
     metrics = load_artefact(run, "metrics.json", _SCRIPT)
     if metrics is None or not metrics.has("before"):
@@ -71,14 +71,14 @@ def describe_behaviour(run: RunDir, handout: Path) -> dict[str, Any]:
     }
 
 
-def _tasks(run: RunDir) -> dict[str, Task]:
+def _tasks(run: Run) -> dict[str, Task]:
     try:
         return {task.id: task for task in load_lines(Task, run.require(run.tasks_file, "build_tasks.py"))}
     except UnicodeDecodeError as error:
         raise DataError(f"samples/tasks.jsonl: not UTF-8 ({error}); run scripts/build_tasks.py again") from error
 
 
-def _bare_rows(run: RunDir, phase: str) -> Rows:
+def _bare_rows(run: Run, phase: str) -> Rows:
     """A phase's bare completions, each with its line."""
     path = run.evaluation / f"{phase}.jsonl"
     name = path.relative_to(run.root).as_posix()
@@ -151,7 +151,7 @@ def _answer(phase: str, line: int, completion: Completion, verdict: Verdict) -> 
     )
 
 
-def _chat(run: RunDir) -> list[dict[str, Any]]:
+def _chat(run: Run) -> list[dict[str, Any]]:
     """Some ordinary requests with the answers of both phases."""
     stored: Artefact | None = load_artefact(run, "evaluation/chat.json", _SCRIPT)
     if stored is None:

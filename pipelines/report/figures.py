@@ -20,7 +20,8 @@ from matplotlib.lines import Line2D
 from pipelines.attention.figures import render
 from pipelines.readable import readable, shortened
 from pipelines.report.artefacts import Artefact
-from pipelines.rundir import RunDir, write_bytes
+from pipelines.run.files import write_bytes
+from pipelines.run.folder import Run
 
 MEASURE_NAMES = {"valid": "valid JSON", "schema_valid": "valid under the schema", "exact": "exactly right"}
 PROMPTINGS = {"bare": "bare prompt", "worked_examples": "with worked examples"}
@@ -65,7 +66,7 @@ LIGHT = Theme(paper="#fdfdfb", ink="#1c1d1f", rule="#e2e2dd", before="#7d7c78", 
 DARK = Theme(paper="#15171a", ink="#eceae4", rule="#2c3035", before="#a3a6ab", after="#7cc0f0")
 
 
-def keep(run: RunDir, name: str, drawn: Mapping[str, bytes]) -> dict[str, str]:
+def keep(run: Run, name: str, drawn: Mapping[str, bytes]) -> dict[str, str]:
     """Keep a figure as files of the run, and give it to the page as data URIs, `light` and `dark`."""
     for suffix, content in drawn.items():
         write_bytes(run.root / "figures" / f"{name}.{suffix}", content)

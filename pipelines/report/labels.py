@@ -19,7 +19,7 @@ from pipelines.report.artefacts import Artefact, element, load_artefact, manifes
 from pipelines.report.excerpts import clip
 from pipelines.report.tape import Tape, read_tape
 from pipelines.rewards import judge
-from pipelines.rundir import RunDir
+from pipelines.run.folder import Run
 from pipelines.tasks import load_handout
 from pipelines.tasks.splits import handout_task
 
@@ -62,7 +62,7 @@ def judge_samples(handout: Path) -> dict[str, Any]:
     }
 
 
-def describe_labels(run: RunDir, handout: Path) -> dict[str, Any]:
+def describe_labels(run: Run, handout: Path) -> dict[str, Any]:
     """What the template of question 2a shows; `pairs` and `agreement` are None where there are none."""
     manifest = manifest_of(run)
     return {
@@ -74,7 +74,7 @@ def describe_labels(run: RunDir, handout: Path) -> dict[str, Any]:
     }
 
 
-def _pairs(run: RunDir) -> dict[str, Any] | None:
+def _pairs(run: Run) -> dict[str, Any] | None:
     """A real pair of each of the first families, in the dataset's order, and how many there are."""
     if not run.dataset.exists():
         return None

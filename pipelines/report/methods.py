@@ -12,12 +12,12 @@ from markupsafe import Markup
 from pipelines.report.artefacts import Artefact, load_artefact
 from pipelines.report.excerpts import clip
 from pipelines.report.figures import PROMPTINGS, draw_methods, keep
-from pipelines.rundir import RunDir
+from pipelines.run.folder import Run
 
 _SCRIPT = "compare_methods.py"
 
 
-def describe_methods(run: RunDir) -> dict[str, Any]:
+def describe_methods(run: Run) -> dict[str, Any]:
     """What the template shows; `compared` is None where nothing was compared."""
     found = load_artefact(run, "comparison.json", _SCRIPT)
     if found is None:

@@ -30,8 +30,9 @@ from pipelines.report.labels import describe_labels, judge_samples
 from pipelines.report.methods import describe_methods
 from pipelines.report.provenance import describe_provenance
 from pipelines.report.update import describe_update
-from pipelines.rundir import RunDir, write_text
-from pipelines.stages import PLAN
+from pipelines.run.files import write_text
+from pipelines.run.folder import Run
+from pipelines.run.stages import PLAN
 from pipelines.tasks import handout_path, load_handout
 from pipelines.tasks.handout import Handout
 
@@ -53,7 +54,7 @@ class Section:
     """What it was made of; None where that is damaged."""
 
 
-def render_report(config: Config, run: RunDir) -> dict[str, Any]:
+def render_report(config: Config, run: Run) -> dict[str, Any]:
     """Write `report.html` and `figures/`; returns the page's size."""
     path = handout_path(config, run)
     handout = load_handout(path)
@@ -72,7 +73,7 @@ def render_report(config: Config, run: RunDir) -> dict[str, Any]:
     return {"kilobytes": len(page.encode()) // 1000}
 
 
-def _described(run: RunDir, path: Path, handout: Handout) -> list[Described]:
+def _described(run: Run, path: Path, handout: Handout) -> list[Described]:
     """Every section's name, what stands over its heading, the heading, and what it shows."""
     asked = {"handout": handout}
     described: list[Described] = [
@@ -91,7 +92,7 @@ def _described(run: RunDir, path: Path, handout: Handout) -> list[Described]:
     return [one for one in described if has_compared or one[0] != "methods"]
 
 
-def _environment(run: RunDir) -> jinja2.Environment:
+def _environment(run: Run) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pipelines.report"),
         autoescape=True,
@@ -137,7 +138,7 @@ def _shell(explorer: Explorer | None) -> Context:
     }
 
 
-def _explorer(run: RunDir) -> Explorer | None:
+def _explorer(run: Run) -> Explorer | None:
     return load_explorer(run) if (run.attention / "before.json").exists() else None
 
 
@@ -148,19 +149,19 @@ def _first_matrix(sections: list[Section]) -> Matrix | None:
     return first if isinstance(first, Matrix) else None
 
 
-def _closing_key(run: RunDir, handout: Handout) -> str:
+def _closing_key(run: Run, handout: Handout) -> str:
     """What the answers are kept under: pages of other runs, or with other questions, have another."""
     named = json.dumps([str(run.root.resolve()), *handout.closing_questions])
     return hashlib.sha256(named.encode()).hexdigest()[:16]
 
 
-def _commands(run: RunDir) -> dict[str, str]:
+def _commands(run: Run) -> dict[str, str]:
     """What to type to run a stage of this run, or to compare labelers."""
     named = {stage.name: _command(run, stage.script, *stage.arguments) for stage in PLAN}
     label = _command(run, "label_pairs.py", "--labeler", "validator")
     return {**named, "label": label, "compare": _command(run, "compare_labelers.py")}
 
 
-def _command(run: RunDir, script: str, *arguments: str) -> str:
+def _command(run: Run, script: str, *arguments: str) -> str:
     options = ["--config", str(run.config_file), "--run", str(run.root), *arguments]
     return shlex.join(["python", f"scripts/{script}", *options])

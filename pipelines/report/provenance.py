@@ -6,10 +6,10 @@ from typing import Any
 
 from pipelines.report.artefacts import Artefact, manifest_of
 from pipelines.report.excerpts import clip
-from pipelines.rundir import RunDir
+from pipelines.run.folder import Run
 
 
-def describe_provenance(run: RunDir) -> dict[str, Any]:
+def describe_provenance(run: Run) -> dict[str, Any]:
     """What the template shows; `manifest` is None before the first stage."""
     manifest = manifest_of(run)
     if not manifest.has("stages"):

@@ -15,7 +15,7 @@ from pipelines.report.artefacts import Artefact, load_artefact, manifest_of
 from pipelines.report.excerpts import clip
 from pipelines.report.figures import draw_curves, keep
 from pipelines.report.labels import around, divergence
-from pipelines.rundir import RunDir
+from pipelines.run.folder import Run
 
 _SCRIPT = "train_dpo.py"
 _ROUND = ("sample", "pair", "train")
@@ -25,7 +25,7 @@ _LOSSES = ("sigmoid",)
 """Loss types that the steps below compute."""
 
 
-def describe_update(run: RunDir) -> dict[str, Any]:
+def describe_update(run: Run) -> dict[str, Any]:
     """What the template of question 2b shows; `log` is None where nothing was trained."""
     log = load_artefact(run, "training/log.json", _SCRIPT)
     manifest = manifest_of(run)
@@ -67,7 +67,7 @@ def _margins(log: Artefact) -> dict[str, Markup] | None:
     }
 
 
-def _worked(run: RunDir) -> dict[str, Any] | None:
+def _worked(run: Run) -> dict[str, Any] | None:
     """The first pair's numbers put into DPO's loss, step by step (Rafailov et al. 2023, arXiv 2305.18290, eq. 7)."""
     pair = load_artefact(run, "training/worked_pair.json", _SCRIPT)
     if pair is None:

@@ -13,8 +13,9 @@ from typing import Any
 
 from pipelines.config import Config
 from pipelines.errors import DataError
-from pipelines.rundir import RunDir
-from pipelines.yaml_files import read_yaml
+from pipelines.run.folder import Run
+from pipelines.run.shipped import shipped
+from pipelines.config import read_yaml
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,13 +30,13 @@ class Handout:
     samples: tuple[str, ...]
     """Two answers to the prompt, the better one first."""
     family: str
-    """Task family whose worked examples suit the prompt."""
+    """Task family whose examples suit the prompt."""
     closing_questions: tuple[str, ...]
 
 
-def handout_path(config: Config, run: RunDir) -> Path:
+def handout_path(config: Config, run: Run) -> Path:
     """The run's own copy of the handout once its tasks are built; before, the file that the config names."""
-    return run.handout_file if run.handout_file.exists() else Path(config.attention.handout)
+    return run.handout_file if run.handout_file.exists() else shipped(config.attention.handout)
 
 
 def load_handout(path: Path) -> Handout:

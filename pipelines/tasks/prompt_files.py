@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.errors import ConfigError
-from pipelines.yaml_files import read_yaml
+from pipelines.config import read_yaml
 
 
 def load_prompts(path: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""From a task to the conversation a policy reads: the bare request, or worked examples before it.
+"""From a task to the conversation a policy reads: zero-shot, the request alone, or few-shot, solved requests before it.
 
 Pure text; the chat template is the model's business.
 """
@@ -8,41 +8,38 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from pipelines.records import Message, Prompting, Task
-from pipelines.sections import SamplingConfig, TrainingConfig
+from pipelines.config import SamplingConfig, TrainingConfig
+from pipelines.records import Message, Source, Task
 
 
-def worked_examples_of(task: Task, settings: SamplingConfig | TrainingConfig, seed: int) -> int:
-    """How many worked examples the task's prompt has: those of the settings for their share of the tasks, else none.
+def few_shot_examples(task: Task, settings: SamplingConfig | TrainingConfig, seed: int) -> int:
+    """How many examples the task's prompt has: those of the settings for their share of the tasks, else none.
 
     Which tasks falls by a hash of seed and key: the same ones when sampled and when trained on, those of a smaller
     share among those of a larger.
     """
     digest = hashlib.sha256(f"{seed}/prompting/{task.key}".encode()).digest()
     place = int.from_bytes(digest[:8], "big") / 2**64
-    return settings.worked_examples if place < settings.worked_examples_share else 0
+    return settings.few_shot if place < settings.few_shot_share else 0
 
 
-def build_messages(task: Task, tasks: Sequence[Task], worked_examples: int) -> list[Message]:
-    """The messages that ask for `task`, ending with the user's turn.
+def build_prompt(task: Task, tasks: Sequence[Task], examples: int) -> tuple[tuple[Message, ...], Source]:
+    """The messages that ask for `task`, ending with the user's turn, and what they are.
 
-    With `worked_examples` > 0 they are the task's own `messages` if it has them; otherwise that many solved requests of
-    its family from `tasks` (split `example`; fewer if there are fewer), the same ones for every task of the family, so
-    that a sampler can share their computation.
+    With `examples` > 0 they are the task's own `few_shot` if it has them; otherwise that many solved requests of its
+    family from `tasks` (split `example`; fewer if there are fewer), the same ones for every task of the family, so that
+    a sampler can share their computation. Where there are none the prompt is zero-shot, and says so.
     """
-    request = {"role": "user", "content": task.prompt}
-    if worked_examples == 0:
-        return [request]
-    if task.messages is not None:
-        return list(task.messages)
+    if examples == 0:
+        return task.messages, "zero_shot"
+    if task.few_shot is not None:
+        return task.few_shot, "few_shot"
     solved = [other for other in tasks if other.split == "example" and other.family == task.family]
     turns: list[Message] = []
-    for example in solved[:worked_examples]:
+    for example in solved[:examples]:
         if example.target is not None:
-            turns += [{"role": "user", "content": example.prompt}, {"role": "assistant", "content": example.target}]
-    return [*turns, request]
-
-
-def prompting_of(task: Task, messages: Sequence[Message]) -> Prompting:
-    """`bare` where nothing but the request was built, whatever had been asked for; else `worked_examples`."""
-    return "bare" if list(messages) == [{"role": "user", "content": task.prompt}] else "worked_examples"
+            turns += [{"role": "user", "content": example.request}, {"role": "assistant", "content": example.target}]
+    if not turns:
+        return task.messages, "zero_shot"
+    # What opens the task's own conversation, such as a system message, comes first.
+    return (*task.messages[:-1], *turns, task.messages[-1]), "few_shot"

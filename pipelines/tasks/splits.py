@@ -1,8 +1,8 @@
-"""Which task is trained on, which is held out, which serves as a worked example: decided by key, never by row.
+"""Which task is trained on, which is for test, which serves as an example: decided by key, never by row.
 
 Reads the config's families, task files and handout; returns tasks whose splits share no key: of procedural families no
 target, of a task file no prompt, and no target or group where the config asks for that. Every split is drawn from a
-generator of its own, so asking for more training tasks leaves the held-out ones as they were.
+generator of its own, so asking for more training tasks leaves those for test as they were.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from typing import Any
 from pipelines.config import Config
 from pipelines.errors import ConfigError, DataError
 from pipelines.records import Split, Task, dump_lines
-from pipelines.rundir import RunDir, write_text
+from pipelines.run.files import write_text
+from pipelines.run.folder import Run
+from pipelines.run.shipped import shipped
 from pipelines.tasks.families import FAMILIES, Draft
 from pipelines.tasks.handout import load_handout
 from pipelines.tasks.keys import task_key
@@ -28,10 +30,12 @@ from pipelines.tasks.task_files import load_task_file
 EXAMPLES_PER_FAMILY = 8
 DRAWS_PER_TASK = 1000
 """Draws without a new key after which a family is taken to be exhausted."""
+_STREAMS: dict[Split, str] = {"train": "train", "test": "held_out", "example": "example"}
+"""Names of the generators that a family's splits are drawn from: these decide the tasks, whatever a split is called."""
 
 
 def build_tasks(config: Config) -> list[Task]:
-    """All tasks of a run: worked examples, held-out tasks (the handout's first), training tasks."""
+    """All tasks of a run: the handout's and the files', then of the families examples, tasks for test and for training."""
     families = config.tasks.families
     for name in families:
         if name not in FAMILIES:
@@ -39,22 +43,22 @@ def build_tasks(config: Config) -> list[Task]:
             raise ConfigError(
                 f"tasks.families: unknown family {name!r}; did you mean {nearest!r}? (known: {', '.join(FAMILIES)})"
             )
-    handout = handout_task(Path(config.attention.handout))
-    loaded = [load_task_file(Path(file), config.tasks.group_by) for file in config.tasks.files]
+    handout = handout_task(shipped(config.attention.handout))
+    loaded = [load_task_file(shipped(file), config.tasks.group_by) for file in config.tasks.files]
     grouped = iter(_group([handout, *(task for tasks in loaded for task in tasks)]))
     tasks = [next(grouped)]
     for file in loaded:
         tasks += _split_file([next(grouped) for _ in file], config)
-    # Evaluation before training: a training draw avoids every key that is already taken on the other side.
+    # Test before training: a training draw avoids every key that is already taken on the other side.
     plan: list[tuple[Split, dict[str, int]]] = [
         ("example", dict.fromkeys([*families, *({handout.family} & FAMILIES.keys())], EXAMPLES_PER_FAMILY)),
-        ("held_out", {name: family.held_out for name, family in families.items()}),
+        ("test", {name: family.test for name, family in families.items()}),
         ("train", {name: family.train for name, family in families.items()}),
     ]
     for split, counts in plan:
         for family, count in counts.items():
             tasks += _draw(
-                family, split, count - (family == handout.family and split == "held_out"), config.seed, tasks
+                family, split, count - (family == handout.family and split == "test"), config.seed, tasks
             )
     repeated = [task_id for task_id, count in Counter(task.id for task in tasks).items() if count > 1]
     if repeated:
@@ -73,7 +77,7 @@ def _group(tasks: list[Task]) -> list[Task]:
 
     first: dict[tuple[str, str], int] = {}
     for index, task in enumerate(tasks):
-        for mark in (("key", task.key), ("prompt", task.prompt)):
+        for mark in (("key", task.key), ("prompt", json.dumps(task.messages))):
             known = first.setdefault(mark, index)
             low, high = sorted((root(known), root(index)))
             parent[high] = low
@@ -81,16 +85,16 @@ def _group(tasks: list[Task]) -> list[Task]:
 
 
 def handout_task(path: Path) -> Task:
-    """The handout's own request as a held-out task."""
+    """The handout's own request as a task for test."""
     handout = load_handout(path)
     return Task(
         id=f"{handout.family}/handout",
         family=handout.family,
         key=task_key(handout.target, handout.prompt, None),
-        split="held_out",
+        split="test",
         prompt=handout.prompt,
         schema=json.dumps(_handout_schema(handout.target)),
-        target=handout.target,
+        targets=(handout.target,),
     )
 
 
@@ -102,7 +106,7 @@ def _handout_schema(target: str) -> dict[str, object]:
 
 def _draw(family: str, split: Split, count: int, seed: int, others: list[Task]) -> list[Task]:
     """`count` tasks of a family whose keys are new to the family and to every other split."""
-    rng = random.Random(f"{seed}/{family}/{split}")  # noqa: S311 - reproducible, not secret
+    rng = random.Random(f"{seed}/{family}/{_STREAMS[split]}")  # noqa: S311 - reproducible, not secret
     taken = {task.key for task in others if task.split != split or task.family == family}
     drawn: list[Task] = []
     while len(drawn) < count:
@@ -123,37 +127,37 @@ def _task(draft: Draft, family: str, split: Split) -> Task:
     target, schema = json.dumps(draft.target), json.dumps(draft.schema)
     key = task_key(target, draft.prompt, schema)
     return Task(
-        id=f"{family}/{key}", family=family, key=key, split=split, prompt=draft.prompt, schema=schema, target=target
+        id=f"{family}/{key}", family=family, key=key, split=split, prompt=draft.prompt, schema=schema, targets=(target,)
     )
 
 
 def _split_file(tasks: list[Task], config: Config) -> list[Task]:
-    """A task file's keys ranked by hash: the first with a target serve as examples, the next are held out."""
+    """A task file's keys ranked by hash: the first with a target serve as examples, the next are for test."""
     ranked = sorted(
         {task.key for task in tasks}, key=lambda key: hashlib.sha256(f"{config.seed}/{key}".encode()).digest()
     )
-    solved = {task.key for task in tasks if task.target is not None}
+    solved = {task.key for task in tasks if task.targets}
     examples = [key for key in ranked if key in solved][: min(EXAMPLES_PER_FAMILY, len(solved) // 4)]
     rest = [key for key in ranked if key not in examples]
-    held_out = set(rest[: max(1, round(config.tasks.held_out_fraction * len(rest)))])
+    test = set(rest[: max(1, round(config.tasks.test_fraction * len(rest)))])
 
     def split_of(key: str) -> Split:
-        return "example" if key in examples else "held_out" if key in held_out else "train"
+        return "example" if key in examples else "test" if key in test else "train"
 
     return [dataclasses.replace(task, split=split_of(task.key)) for task in tasks]
 
 
 def _without_crossing(tasks: list[Task]) -> list[Task]:
-    """The same tasks; a key that several sources put into different splits counts as held out everywhere."""
+    """The same tasks; a key that several sources put into different splits is for test everywhere."""
     splits: dict[str, set[Split]] = {}
     for task in tasks:
         splits.setdefault(task.key, set()).add(task.split)
-    return [dataclasses.replace(task, split="held_out") if len(splits[task.key]) > 1 else task for task in tasks]
+    return [dataclasses.replace(task, split="test") if len(splits[task.key]) > 1 else task for task in tasks]
 
 
-def write_tasks(config: Config, run: RunDir) -> dict[str, Any]:
-    """Write `samples/tasks.jsonl` and the run's copy of the handout; returns how many tasks each split has."""
+def write_tasks(config: Config, run: Run) -> dict[str, Any]:
+    """Write the run's tasks and its copy of the handout; returns how many tasks each split has."""
     tasks = build_tasks(config)
-    write_text(run.handout_file, Path(config.attention.handout).read_text(encoding="utf-8"))
+    write_text(run.handout_file, shipped(config.attention.handout).read_text(encoding="utf-8"))
     write_text(run.tasks_file, dump_lines(tasks))
-    return {split: sum(task.split == split for task in tasks) for split in ("train", "held_out", "example")}
+    return {split: sum(task.split == split for task in tasks) for split in ("train", "test", "example")}

@@ -1,8 +1,9 @@
 """Task files of the user's own: JSON lines, checked line by line, to tasks without a split.
 
-A line holds `prompt` and, where known, `schema` and `target` (any JSON value), `messages` (a conversation that stands
-in for the worked-examples prompt), `family`, `fences`, and the field that lines are grouped by if one is named. Every
-mistake is a DataError with file and line; nothing is skipped but empty lines.
+A line holds `prompt` (text, or messages that end with the user's turn) and, where known, `schema`, `target` (any JSON
+value) or `targets` (a list of accepted ones), `few_shot` (a conversation that stands in for the few-shot prompt),
+`family`, `group`, `fences`, and the field that lines are grouped by if one is named. Every mistake is a
+DataError with file and line; nothing is skipped but empty lines.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pipelines.records import Message, Task
 from pipelines.rewards import JSONRejected, check_task, parse_json
 from pipelines.tasks.keys import task_key
 
-FIELDS = ("prompt", "schema", "target", "messages", "family", "fences")
+FIELDS = ("prompt", "schema", "target", "targets", "few_shot", "family", "group", "fences")
 ROLES = ("system", "user", "assistant")
 
 
@@ -35,7 +36,7 @@ def load_task_file(path: Path, group_by: str | None = None) -> list[Task]:
     seen: set[str] = set()
     for task in tasks:
         if task.id in seen:
-            raise DataError(f"{path}: holds the task {task.prompt[:80]!r} twice, word for word; take one out")
+            raise DataError(f"{path}: holds the task {task.request[:80]!r} twice, word for word; take one out")
         seen.add(task.id)
     if not tasks:
         raise DataError(f"{path}: holds no task; write one JSON object with a `prompt` per line")
@@ -46,9 +47,10 @@ def _task(path: Path, number: int, line: str, group_by: str | None) -> Task:
     where = f"{path}:{number}"
     row = _row(where, line, group_by)
     schema = json.dumps(row["schema"]) if "schema" in row else None
-    target = json.dumps(row["target"]) if "target" in row else None
+    targets = _targets(where, row)
     try:
-        check_task(schema, target)
+        for target in targets or (None,):
+            check_task(schema, target)
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
     fences = row.get("fences", "forbid")
@@ -60,20 +62,38 @@ def _task(path: Path, number: int, line: str, group_by: str | None) -> Task:
         family=_text(where, "family", row.get("family", path.stem)),
         key=_key(where, row, group_by),
         split="train",
-        prompt=_text(where, "prompt", row["prompt"]),
+        prompt=_prompt(where, row["prompt"]),
         schema=schema,
-        target=target,
-        messages=_messages(where, row["messages"]) if "messages" in row else None,
+        targets=targets,
+        few_shot=_messages(where, "few_shot", row["few_shot"]) if "few_shot" in row else None,
+        group=_text(where, "group", row["group"]) if "group" in row else None,
         fences=fences,
     )
 
 
+def _prompt(where: str, value: Any) -> str | tuple[Message, ...]:
+    return _messages(where, "prompt", value) if isinstance(value, list) else _text(where, "prompt", value)
+
+
+def _targets(where: str, row: dict[str, Any]) -> tuple[str, ...]:
+    """The accepted values as JSON text: those of `targets`, or the one of `target`."""
+    if "target" in row and "targets" in row:
+        raise DataError(f"{where}: has both target and targets; put all accepted values into targets")
+    if "target" in row:
+        return (json.dumps(row["target"]),)
+    accepted = row.get("targets", [])
+    if not isinstance(accepted, list) or ("targets" in row and not accepted):
+        raise DataError(f"{where}: targets must be a list of accepted values, got {accepted!r}; or write target: value")
+    return tuple(map(json.dumps, accepted))
+
+
 def _key(where: str, row: dict[str, Any], group_by: str | None) -> str:
     """What keeps a line on one side of the split with others."""
-    if group_by == "target" and "target" in row:
-        return task_key(json.dumps(row["target"]), row["prompt"], None)
+    asked = json.dumps(row["prompt"])
+    if group_by == "target" and (targets := _targets(where, row)):
+        return task_key(targets[0], asked, None)
     if group_by in (None, "target"):
-        return task_key(None, row["prompt"], None)
+        return task_key(None, asked, None)
     if group_by not in row:
         raise DataError(f"{where}: has no field {group_by!r}, which tasks.group_by names; add it, or group by target")
     return hashlib.sha256(json.dumps([group_by, row[group_by]], sort_keys=True).encode()).hexdigest()[:16]
@@ -101,8 +121,8 @@ def _text(where: str, field: str, value: Any) -> str:
     return value
 
 
-def _messages(where: str, value: Any) -> tuple[Message, ...]:
-    rule = f"messages must be a list of {{role, content}}, the last one the user's; roles are {', '.join(ROLES)}"
+def _messages(where: str, field: str, value: Any) -> tuple[Message, ...]:
+    rule = f"{field} must be a list of {{role, content}}, the last one the user's; roles are {', '.join(ROLES)}"
     if not isinstance(value, list) or not value:
         raise DataError(f"{where}: {rule}; got {value!r}")
     for message in value:

@@ -1,6 +1,6 @@
 """Warnings in words while training goes on: what curves would show to somebody who looked at them.
 
-Takes Trainer's log as it grows; leaves sentences, each once. All is read from the log, so a resumed training warns as
+Reads Trainer's log as it grows; prints sentences, each once. All is read from the log, so a resumed training warns as
 an uninterrupted one does.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from pipelines.sections import AlertsConfig
+from pipelines.config import AlertsConfig
 
 _WINDOW = 10
 """Logged steps that a mean is taken over: a single batch says little."""
@@ -56,12 +56,12 @@ class Alerts(TrainerCallback):  # type: ignore[misc]
                 f"every pair of the last {len(ranked)} steps is ranked right; more steps only widen margins: stop, or "
                 "draw new pairs with `rounds`",
             )
-        measured = [entry["held_out/mean_tokens"] for entry in log if entry.get("held_out/mean_tokens")]
+        measured = [entry["validation/mean_tokens"] for entry in log if entry.get("validation/mean_tokens")]
         if len(measured) > 1 and self._preferred_tokens:
             ratio = measured[-1] / self._preferred_tokens
             if not 1 / self._settings.length_ratio <= ratio <= self._settings.length_ratio:
                 yield (
                     "length",
-                    f"held-out completions have {measured[-1]:.0f} tokens on average, {ratio:.1f} times as many as "
+                    f"validation completions have {measured[-1]:.0f} tokens on average, {ratio:.1f} times as many as "
                     "the preferred ones",
                 )

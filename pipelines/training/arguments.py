@@ -17,7 +17,7 @@ import torch
 import trl
 
 from pipelines.errors import ConfigError
-from pipelines.sections import ModelConfig, TrainingConfig
+from pipelines.config import ModelConfig, TrainingConfig
 
 TrainerConfig: TypeAlias = "trl.DPOConfig | trl.SFTConfig | trl.KTOConfig | trl.GRPOConfig"
 _KINDS = {"dpo": trl.DPOConfig, "sft": trl.SFTConfig, "kto": trl.KTOConfig, "grpo": trl.GRPOConfig}
@@ -46,7 +46,7 @@ def trainer_arguments(training: TrainingConfig, model: ModelConfig, folder: Path
     if made.eval_strategy != "no":
         raise ConfigError(
             f"{where}.eval_strategy must be 'no', got {section['eval_strategy']!r}: training is given no evaluation "
-            "set; leave it out, and set training.held_out to have tasks measured on the way"
+            "set; leave it out, and set training.validation to have tasks measured on the way"
         )
     return made
 
@@ -80,10 +80,10 @@ def _is_number(text: str) -> bool:
 def _construct(kind: Any, values: dict[str, Any], where: str) -> Any:
     try:
         with warnings.catch_warnings():
-            # TRL 1.16 still sets a name that transformers 5.23 has renamed; nothing a user could mend.
+            # TRL 1.16 still sets a name that transformers 5.23 has renamed; nothing a user could fix.
             warnings.filterwarnings("ignore", message="`gradient_checkpointing`", category=FutureWarning)
             return kind(**values)
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError(
-            f"{where}: {str(error).splitlines()[0]}; mend the section ({kind.__name__} refused it)"
+            f"{where}: {str(error).splitlines()[0]}; fix the section ({kind.__name__} refused it)"
         ) from error

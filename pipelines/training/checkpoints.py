@@ -18,7 +18,7 @@ from datasets import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from pipelines.rundir import hash_files, write_json
+from pipelines.run.files import hash_files, write_json
 
 _SEAL = "seal.json"
 

@@ -1,6 +1,6 @@
 """The answers to "how does the signal update the model": TRL's trainers, each on the rows of the dataset it takes.
 
-Takes the config, a policy and the dataset's tables; leaves a trainer that has not begun. DPO reads pairs, supervised
+Reads the config, a policy and the dataset's tables; returns a trainer that has not begun. DPO reads pairs, supervised
 fine-tuning their chosen sides (the best of n), KTO every completion with pass or fail, GRPO the requests alone: it
 draws and scores its own samples while it trains, with the engine that draws the training samples.
 """
@@ -40,7 +40,7 @@ def training_rows(config: Config, table: Dataset) -> Dataset:
         own = ["prompt", "chosen", *(name for name in _RENDERING if name in table.column_names)]
         return _distinct(table.select_columns(own).rename_column("chosen", "completion"))
     if method == "grpo":
-        return _distinct(table.select_columns(["prompt", "schema", "target"]))
+        return _distinct(table.select_columns(["prompt", "schema", "targets"]))
     columns = {"dpo": ["prompt", "chosen", "rejected"], "kto": ["prompt", "completion", "label"]}
     optional = [name for name in (*FINISH_REASONS, *_RENDERING) if name in table.column_names]
     return table.select_columns([*columns[method], *optional])
@@ -83,7 +83,7 @@ def build_trainer(
     else:
         trainer = {"sft": SFTTrainer, "kto": OpenEndedKTOTrainer}[config.training.method](**given)
     trainer.remove_callback(PrinterCallback)
-    for name in ("held_out", "average_from"):
+    for name in ("validation", "average_from"):
         if getattr(config.training, name) is not None and is_sharded(trainer):
             raise ConfigError(
                 f"training.{name} must be null with FSDP or ZeRO, whose weights are in pieces; leave it out"

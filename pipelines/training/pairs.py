@@ -1,5 +1,5 @@
 """What training reads: the pairs of a dataset, the run's or another, those of earlier rounds to go over again, and the
-tasks of its test split to be measured."""
+tasks of its validation split to be measured."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset, concatenate_datasets, load_dataset
 from datasets.exceptions import DatasetsError
 
 from pipelines.config import Config
 from pipelines.errors import DataError
-from pipelines.records import Task, load_lines
-from pipelines.rundir import RunDir, hash_files
-from pipelines.training.held_out import Question
+from pipelines.records import Task
+from pipelines.run.files import hash_files
+from pipelines.run.folder import Round
+from pipelines.training.validation import Question
 from pipelines.training.methods import TABLES
 from pipelines.training.replay import replayed_pairs
 
 _COLUMNS = {"pairs": ("prompt", "chosen", "rejected"), "kto": ("prompt", "completion", "label")}
 
 
-def load_table(config: Config, run: RunDir) -> tuple[Dataset, int]:
+def load_table(config: Config, run: Round) -> tuple[Dataset, int]:
     """What the method trains on, and how many of its rows are pairs of earlier rounds.
 
     Of the run's dataset, or of the one the config names; DataError without it.
@@ -31,20 +33,20 @@ def load_table(config: Config, run: RunDir) -> tuple[Dataset, int]:
     folder, advice = _source(config, run)
     table = _load(folder, run, name, _COLUMNS[name], advice)
     per_family = config.training.replay_per_family
-    if per_family is None or not run.earlier_datasets:
+    if per_family is None or not run.earlier:
         return table, 0
     replayed = _load_replayed(config, run, table, per_family)
     return concatenate_datasets([table, replayed]), len(replayed)
 
 
-def _load_replayed(config: Config, run: RunDir, pairs: Dataset, per_family: int) -> Dataset:
-    columns, advice = ("task_id", "family"), "run the rounds again from scripts/build_preferences.py"
+def _load_replayed(config: Config, run: Round, pairs: Dataset, per_family: int) -> Dataset:
+    columns, advice = ("task_id", "family"), "run the rounds again from `attend-and-prefer pair`"
     sampled = _load(run.dataset, run, "samples", columns, advice)["task_id"]
-    earlier = [_load(folder, run, "pairs", columns, advice) for folder in run.earlier_datasets]
+    earlier = [_load(before.dataset, run, "pairs", columns, advice) for before in run.earlier]
     return replayed_pairs(pairs, sampled, earlier, per_family, config.seed)
 
 
-def _load(folder: Path, run: RunDir, name: str, columns: Sequence[str], advice: str) -> Dataset:
+def _load(folder: Path, run: Round, name: str, columns: Sequence[str], advice: str) -> Dataset:
     """One table's train split; DataError when it cannot be read or lacks a column."""
     try:
         table = load_dataset(str(folder), name, split="train", cache_dir=_cache(folder, run))
@@ -56,20 +58,20 @@ def _load(folder: Path, run: RunDir, name: str, columns: Sequence[str], advice: 
     return table
 
 
-def load_questions(config: Config, run: RunDir) -> list[Question]:
-    """The tasks of the dataset's test split under the prompt that is trained on; DataError when there are none."""
+def load_questions(config: Config, run: Round) -> list[Question]:
+    """The tasks of the dataset's validation split under the prompt that is trained on; DataError when there are none."""
     folder, advice = _source(config, run)
     try:
-        rows = load_dataset(str(folder), "kto", split="test", cache_dir=_cache(folder, run))
+        rows = load_dataset(str(folder), "kto", split="validation", cache_dir=_cache(folder, run))
         described = {row["task_id"]: row for row in rows}
     except (OSError, ValueError, KeyError, DatasetsError) as error:
         raise DataError(
-            f"{folder}: training.held_out needs a `test` split with task_id and prompt ({error}); raise "
-            f"preferences.test_fraction, or {advice}"
+            f"{folder}: training.validation needs a `validation` split with task_id and prompt ({error}); raise "
+            f"preferences.validation_fraction, or {advice}"
         ) from error
     known = {}
     if config.training.dataset is None:
-        known = {task.id: task for task in load_lines(Task, run.require(run.tasks_file, "build_tasks.py"))}
+        known = {task.id: task for task in run.run.load_tasks()}
     return [
         Question(
             task=known.get(task_id) or _task(row),
@@ -80,30 +82,30 @@ def load_questions(config: Config, run: RunDir) -> list[Question]:
     ]
 
 
-def _task(row: dict[str, str]) -> Task:
+def _task(row: dict[str, Any]) -> Task:
     """A task as far as a dataset of ours tells of it."""
     return Task(
         id=row["task_id"],
         family=row.get("family", ""),
         key=row["task_id"],
-        split="train",
-        prompt=row["prompt"][-1]["content"],  # type: ignore[index]
+        split="validation",
+        prompt=tuple(row["prompt"]),
         schema=row.get("schema"),
-        target=row.get("target"),
+        targets=tuple(row.get("targets") or ()),
     )
 
 
-def _cache(folder: Path, run: RunDir) -> str:
+def _cache(folder: Path, run: Round) -> str:
     """A cache for these very files: datasets 5.2 gives back what a folder of the same name held before."""
     hashes = json.dumps(hash_files(folder, ["."]))
     return str(run.training / "cache" / hashlib.sha256(hashes.encode()).hexdigest()[:16])
 
 
-def _source(config: Config, run: RunDir) -> tuple[Path, str]:
+def _source(config: Config, run: Round) -> tuple[Path, str]:
     """The dataset's folder, and what to do when it does not serve."""
     own = config.training.dataset is None
-    folder = run.require(run.dataset, "build_preferences.py") if own else Path(str(config.training.dataset))
-    advice = "run scripts/build_preferences.py again" if own else "name a folder with configs `pairs` and `kto`"
+    folder = run.require(run.dataset, "pair") if own else Path(str(config.training.dataset))
+    advice = "run `attend-and-prefer pair` again" if own else "name a folder with configs `pairs` and `kto`"
     if not folder.is_dir():
         raise DataError(f"training.dataset must be a folder, got {str(folder)!r}; {advice}")
     return folder, advice

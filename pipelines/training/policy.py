@@ -1,6 +1,6 @@
 """The update: the run's dataset into one of TRL's trainers. Load, check, train, verify, save.
 
-Takes the run's `dataset/` and config; leaves `adapter/` (safetensors, loads with peft), `training/log.json` and, for
+Reads a round's dataset and config; writes its `adapter/` (safetensors, loads with peft), `training/log.json` and, for
 DPO, `training/worked_pair.json`. Runs once in every process that `accelerate launch` starts; only the first one writes
 the artefacts. Killed, the same command goes on from the last whole checkpoint. What must hold of the update is checked:
 base weights unchanged to the bit, every trainable parameter moved.
@@ -23,12 +23,13 @@ from trl import DPOTrainer, GRPOTrainer
 
 from pipelines.config import Config, config_to_dict
 from pipelines.models import adapter_identity, hush_peft, load_trainable, model_identity
-from pipelines.processes import process_group
-from pipelines.rundir import RunDir, new_folder, write_json
+from pipelines.run.processes import process_group
+from pipelines.run.files import new_folder, write_json
+from pipelines.run.folder import Round
 from pipelines.training.alerts import Alerts
 from pipelines.training.arguments import TrainerConfig, lora_arguments, trainer_arguments
 from pipelines.training.checkpoints import SealCheckpoints, fingerprint, last_checkpoint
-from pipelines.training.held_out import HeldOut, kept_measurement, measurements
+from pipelines.training.validation import Validation, measurements, selected_measurement
 from pipelines.training.methods import build_trainer, is_sharded, training_rows
 from pipelines.training.pairs import load_questions, load_table
 from pipelines.training.progress import ProgressLine
@@ -41,24 +42,24 @@ _NOT_FOR_ADAPTER = ("training_args.bin",)
 """What Trainer saves beside the weights: a pickle, which nobody should have to load."""
 
 
-def train_policy(config: Config, run: RunDir) -> dict[str, Any]:
+def train_policy(config: Config, run: Round) -> dict[str, Any]:
     """Train the policy on the run's dataset by the config's method; returns what the manifest should say of it."""
     arguments = trainer_arguments(config.training, config.model, run.training, config.seed)
     lora_arguments(config.training)
     hush_peft()
     state = process_group()
     table, replayed = load_table(config, run)
-    judged = training_rows(config, table)
-    rows, rehearsed = with_rehearsal(config, run, judged, state)
+    verified = training_rows(config, table)
+    rows, rehearsed = with_rehearsal(config, run.run, verified, state)
     policy = _load(config, run)
     training = _fingerprint(config, run, rows)
-    alerts = Alerts(config.training.alerts, getattr(arguments, "beta", 0.0), _mean_tokens(judged, policy[1]))
-    held_out = _held_out(config, run)
+    alerts = Alerts(config.training.alerts, getattr(arguments, "beta", 0.0), _mean_tokens(verified, policy[1]))
+    validation = _validation(config, run)
     averaging = _averaging(config)
-    callbacks = [ProgressLine(), alerts, *filter(None, (averaging, held_out)), SealCheckpoints(training)]
+    callbacks = [ProgressLine(), alerts, *filter(None, (averaging, validation)), SealCheckpoints(training)]
     trainer = build_trainer(config, arguments, policy, rows, callbacks, _reference(config, run, arguments))
-    if held_out:
-        held_out.attach(trainer)
+    if validation:
+        validation.attach(trainer)
     started = time.monotonic()
     checkpoint = last_checkpoint(run.training, training, state)
     if averaging and checkpoint:
@@ -69,21 +70,21 @@ def train_policy(config: Config, run: RunDir) -> dict[str, Any]:
     seconds = time.monotonic() - started
     update = _compare(before, trainer.model, is_sharded=is_sharded(trainer))
     worked = shown.describe() if shown else None
-    kept = held_out.restore_kept(trainer.state) if held_out else None
+    selected = validation.restore_selected(trainer.state) if validation else None
     trainer.save_model(str(run.training / "final"))
     state.wait_for_everyone()
     if state.is_main_process:
         _write(run, trainer, worked)
     return {
         "method": config.training.method,
-        "pairs": len(judged),
+        "pairs": len(verified),
         "replayed_pairs": replayed,
         "rehearsed_rows": rehearsed,
         "steps": result.global_step,
         "resumed_from_step": int(checkpoint.name.rpartition("-")[2]) if checkpoint else None,
-        "kept_step": kept,
-        "averaged_steps": averaging.steps if averaging and _is_last(trainer.state, kept) else None,
-        "held_out": _ends(trainer),
+        "selected_step": selected,
+        "averaged_steps": averaging.steps if averaging and _is_last(trainer.state, selected) else None,
+        "validation": _ends(trainer),
         "alerts": list(alerts.said.values()),
         "processes": state.num_processes,
         "prefix_sharing": isinstance(trainer, PrefixSharingDPOTrainer),
@@ -95,20 +96,20 @@ def train_policy(config: Config, run: RunDir) -> dict[str, Any]:
     }
 
 
-def _load(config: Config, run: RunDir) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
+def _load(config: Config, run: Round) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:
     """What training starts from. Weights that are trained themselves are float32: in bfloat16 small steps vanish."""
     whole = config.training.lora is None and config.model.dtype == "auto"
     model = dataclasses.replace(config.model, dtype="float32") if whole else config.model
     return load_trainable(model, run.initial_adapter)
 
 
-def _reference(config: Config, run: RunDir, arguments: TrainerConfig) -> PreTrainedModel | None:
+def _reference(config: Config, run: Round, arguments: TrainerConfig) -> PreTrainedModel | None:
     """Of a training of all weights, a second copy of what it starts from: TRL would load the model's main revision."""
     measures = config.training.method in ("dpo", "kto") and config.training.lora is None
     return None if not measures or arguments.precompute_ref_log_probs else _load(config, run)[0]
 
 
-def _fingerprint(config: Config, run: RunDir, rows: Dataset) -> str:
+def _fingerprint(config: Config, run: Round, rows: Dataset) -> str:
     """What a checkpoint must have been made with to go on from it."""
     identity = model_identity(config.model)
     if run.initial_adapter:
@@ -117,11 +118,11 @@ def _fingerprint(config: Config, run: RunDir, rows: Dataset) -> str:
     return fingerprint(rows, identity, {"seed": config.seed, "training": tree["training"]})
 
 
-def _held_out(config: Config, run: RunDir) -> HeldOut | None:
-    settings = config.training.held_out
+def _validation(config: Config, run: Round) -> Validation | None:
+    settings = config.training.validation
     if settings is None:
         return None
-    return HeldOut(load_questions(config, run), settings, config.seed, run.training / "kept")
+    return Validation(load_questions(config, run), settings, config.seed, run.training / "selected")
 
 
 def _averaging(config: Config) -> AverageWeights | None:
@@ -152,7 +153,7 @@ def _sampled_tokens(trainer: Trainer) -> int | None:
     return round(sum(lengths) * float(generations * arguments.generation_batch_size))
 
 
-def _write(run: RunDir, trainer: Trainer, worked: dict[str, Any] | None) -> None:
+def _write(run: Round, trainer: Trainer, worked: dict[str, Any] | None) -> None:
     final = run.training / "final"
     with new_folder(run.adapter) as folder:
         shutil.copytree(final, folder, dirs_exist_ok=True)
@@ -165,17 +166,17 @@ def _write(run: RunDir, trainer: Trainer, worked: dict[str, Any] | None) -> None
         write_json(run.training / "worked_pair.json", worked)
 
 
-def _is_last(state: TrainerState, kept: int | None) -> bool:
-    """Whether the weights that are kept are those of the last step that was planned."""
-    return bool(state.global_step >= state.max_steps and (kept is None or kept >= state.max_steps))
+def _is_last(state: TrainerState, selected: int | None) -> bool:
+    """Whether the selected weights are those of the last step that was planned."""
+    return bool(state.global_step >= state.max_steps and (selected is None or selected >= state.max_steps))
 
 
 def _ends(trainer: Trainer) -> dict[str, Any] | None:
-    """The first held-out measurement, and that of the weights that are kept."""
+    """The first validation, and that of the selected weights."""
     entries = measurements(trainer.state)
     if not entries:
         return None
-    return {"before": entries[0], "kept": kept_measurement(trainer.state)}
+    return {"before": entries[0], "selected": selected_measurement(trainer.state)}
 
 
 def _snapshot(model: nn.Module) -> tuple[dict[str, torch.Tensor], str]:

@@ -2,8 +2,8 @@
 
 A policy that only ever sees one kind of request gives its kind of answer to every request; to go over ordinary ones
 with what the model itself said to them keeps it what it was, without anybody's labels (self-synthesised rehearsal,
-Huang et al. 2024, arXiv 2403.01244; self-distillation, Yang et al. 2024, arXiv 2402.13669). Takes a file of prompts and
-the base model; leaves `samples/rehearsal.json`, drawn once per run, and rows in the columns of the method's table. The
+Huang et al. 2024, arXiv 2403.01244; self-distillation, Yang et al. 2024, arXiv 2402.13669). Reads a file of prompts and
+the base model; writes `rehearsal.json`, drawn once per run, and rows in the columns of the method's table. The
 answers are greedy: at temperature 1 a small model's own answers are no model to follow. One that the limit cut off
 teaches no end; one that only repeats itself is left out, and counted.
 """
@@ -24,9 +24,11 @@ from pipelines.config import Config
 from pipelines.errors import ConfigError, DataError
 from pipelines.models import load_model, model_identity
 from pipelines.records import FinishReason
-from pipelines.rundir import RunDir, write_json
-from pipelines.sampling import LocalPolicy, seeded
-from pipelines.sections import RehearsalConfig, SamplingConfig
+from pipelines.run.files import write_json
+from pipelines.run.folder import Run
+from pipelines.run.shipped import shipped
+from pipelines.samples import LocalPolicy, seeded
+from pipelines.config import RehearsalConfig, SamplingConfig
 from pipelines.tasks.prompt_files import load_prompts
 
 _TAIL, _TIMES = 16, 2
@@ -42,7 +44,7 @@ class Rehearsed:
     finish_reason: FinishReason
 
 
-def with_rehearsal(config: Config, run: RunDir, rows: Dataset, state: PartialState) -> tuple[Dataset, int]:
+def with_rehearsal(config: Config, run: Run, rows: Dataset, state: PartialState) -> tuple[Dataset, int]:
     """`rows` and behind them those of the rehearsal, and how many these are.
 
     Every process takes part; the main one draws. ConfigError when the rows are not conversations, DataError when no
@@ -60,7 +62,7 @@ def with_rehearsal(config: Config, run: RunDir, rows: Dataset, state: PartialSta
         answers = _answers(config, settings, run)
     if state.is_main_process:
         ended = sum(one.finish_reason == "stop" for one in answers)
-        asked = len(load_prompts(Path(settings.file)))
+        asked = len(load_prompts(shipped(settings.file)))
         print(
             f"  rehearsal: {ended} answers that ended and {len(answers) - ended} cut off, of {asked}; the others loop"
         )
@@ -116,16 +118,16 @@ def check_rehearsal(config: Config) -> None:
     if config.training.rehearsal is None:
         return
     file, chat = config.training.rehearsal.file, config.evaluation.chat
-    measured = load_prompts(Path(chat.file)) if chat else []
-    shared = [prompt for prompt in load_prompts(Path(file)) if prompt in measured]
+    measured = load_prompts(shipped(chat.file)) if chat else []
+    shared = [prompt for prompt in load_prompts(shipped(file)) if prompt in measured]
     if shared:
         raise ConfigError(f"{file}: {shared[0]!r} is also measured (evaluation.chat.file); take it out of one of them")
 
 
-def _answers(config: Config, settings: RehearsalConfig, run: RunDir) -> list[Rehearsed]:
+def _answers(config: Config, settings: RehearsalConfig, run: Run) -> list[Rehearsed]:
     """The base model's answers that can be learned from, out of the run folder or drawn now."""
     check_rehearsal(config)
-    prompts = load_prompts(Path(settings.file))
+    prompts = load_prompts(shipped(settings.file))
     asked = {"model": model_identity(config.model), "max_new_tokens": settings.max_new_tokens, "prompts": prompts}
     stored = _stored(run.rehearsal_file)
     if stored.get("asked") != asked:

@@ -2,7 +2,7 @@
 
 A round's pairs come of its failures, so a task that no longer fails has none, and a policy that is trained on the
 others alone forgets it; to go over the old ones again is experience replay (as in Rolnick et al. 2019, arXiv
-1811.11682). Takes the tables of this round and of those before; leaves the rows to add.
+1811.11682). Reads the tables of this round and of those before; returns the rows to add.
 """
 
 from __future__ import annotations

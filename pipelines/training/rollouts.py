@@ -14,9 +14,9 @@ import torch
 from trl import GRPOTrainer
 
 from pipelines.models import render_prompt
-from pipelines.sampling.engine import sample
-from pipelines.sampling.policies import end_tokens
-from pipelines.sampling.requests import Decoding, Request, build_processors
+from pipelines.engine.decoder import sample
+from pipelines.samples.policies import end_tokens
+from pipelines.engine.requests import Decoding, Request, build_processors
 
 
 def draw_rollouts(prompts: list[Any], trainer: GRPOTrainer) -> dict[str, list[Any]]:

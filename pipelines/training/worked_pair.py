@@ -1,6 +1,6 @@
 """One pair of the run with its log-probabilities, so that the update can be followed with real numbers.
 
-Takes a trainer; leaves sums of token log-probabilities in nats of the pair's two completions, under the policy as it is
+Reads a trainer; returns sums of token log-probabilities in nats of the pair's two completions, under the policy as it is
 and under the reference.
 """
 

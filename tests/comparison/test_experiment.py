@@ -9,7 +9,7 @@ import yaml
 
 from pipelines.comparison import load_comparison
 from pipelines.errors import ConfigError
-from pipelines.sections import ModelConfig
+from pipelines.config import ModelConfig
 from pipelines.training.arguments import trainer_arguments
 
 ROOT = Path(__file__).resolve().parent.parent.parent

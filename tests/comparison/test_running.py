@@ -11,8 +11,8 @@ import yaml
 from pipelines.comparison import load_comparison
 from pipelines.config import config_to_dict
 from pipelines.records import Task, dump_lines, load_lines
-from pipelines.rundir import RunDir
-from pipelines.stages import SAMPLE
+from pipelines.run.folder import Run
+from pipelines.run.stages import SAMPLE
 from tests.stages.conftest import CONFIG, load_script, plant
 
 
@@ -29,7 +29,7 @@ def comparison_file(tmp_path: Path, tiny_folder: Path) -> Path:
 def plant_run(root: Path, config_file: Path, seed: int) -> None:
     """A seed's samples, as if its first stages had run."""
     config = load_comparison(config_file).config("dpo", seed)
-    run = RunDir.open(root, config)
+    run = Run.open(root, config)
     named = root.parent / f"{seed}.yaml"
     named.write_text(yaml.safe_dump(config_to_dict(config)))
     assert load_script("build_tasks")(["--config", str(named), "--run", str(root)]) == 0

@@ -10,7 +10,7 @@ import yaml
 
 from pipelines.config import load_config
 from pipelines.evaluation.held_out import evaluate
-from pipelines.rundir import RunDir
+from pipelines.run.folder import Run
 from pipelines.tasks import write_tasks
 
 
@@ -28,7 +28,7 @@ def run(tmp_path: Path, tiny_folder: Path) -> tuple:
         )
     )
     config = load_config(tmp_path / "c.yaml")
-    folder = RunDir.open(tmp_path / "run", config)
+    folder = Run.open(tmp_path / "run", config)
     write_tasks(config, folder)
     return config, folder
 

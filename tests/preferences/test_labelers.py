@@ -15,7 +15,7 @@ from pipelines.preferences.labelers.labeling import label_missing, label_path, n
 from pipelines.preferences.labelers.labels import open_labels
 from pipelines.preferences.labelers.validator import ValidatorLabeler
 from pipelines.records import Completion, Task
-from pipelines.rundir import RunDir
+from pipelines.run.folder import Run
 
 TEXTS = ("[1, 2]", "[1, 2", "[2, 1]", "[1, 2]", '{"a": 1}')
 
@@ -53,8 +53,8 @@ def many(count: int) -> list[Comparison]:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> RunDir:
-    return RunDir.open(tmp_path / "run", Config())
+def run(tmp_path: Path) -> Run:
+    return Run.open(tmp_path / "run", Config())
 
 
 def test_the_run_s_pairs_alternate_with_drawn_couples():
@@ -114,7 +114,7 @@ def test_the_validator_knows_what_was_cut_off():
     assert decision.label == "first"
 
 
-def test_a_second_call_labels_only_what_is_missing(run: RunDir):
+def test_a_second_call_labels_only_what_is_missing(run: Run):
     comparisons = many(5)
     assert label_missing(run, ValidatorLabeler(), comparisons[:2])["new"] == 2
     assert label_missing(run, ValidatorLabeler(), comparisons)["new"] == 3
@@ -122,7 +122,7 @@ def test_a_second_call_labels_only_what_is_missing(run: RunDir):
     assert [each.comparison for each in labels] == [each.id for each in comparisons]
 
 
-def test_a_label_is_on_disk_before_the_next_is_asked_for(run: RunDir):
+def test_a_label_is_on_disk_before_the_next_is_asked_for(run: Run):
     class Watching:
         name, by = "watching", {}
 
@@ -135,7 +135,7 @@ def test_a_label_is_on_disk_before_the_next_is_asked_for(run: RunDir):
 
 
 @pytest.mark.parametrize("kept", range(0, 400, 37))
-def test_a_file_cut_anywhere_is_mended_and_completed(run: RunDir, kept: int):
+def test_a_file_cut_anywhere_is_mended_and_completed(run: Run, kept: int):
     path, comparisons = label_path(run, "validator"), many(3)
     label_missing(run, ValidatorLabeler(), comparisons)
     path.write_bytes(path.read_bytes()[: -1 - kept])
@@ -143,7 +143,7 @@ def test_a_file_cut_anywhere_is_mended_and_completed(run: RunDir, kept: int):
     assert [each.comparison for each in read_labels(path)] == [each.id for each in comparisons]
 
 
-def test_a_bad_line_in_the_middle_is_named(run: RunDir):
+def test_a_bad_line_in_the_middle_is_named(run: Run):
     path = label_path(run, "validator")
     label_missing(run, ValidatorLabeler(), many(3))
     lines = path.read_text().splitlines(keepends=True)
@@ -152,7 +152,7 @@ def test_a_bad_line_in_the_middle_is_named(run: RunDir):
         label_missing(run, ValidatorLabeler(), many(3))
 
 
-def test_a_label_nobody_knows_is_a_bad_line(run: RunDir):
+def test_a_label_nobody_knows_is_a_bad_line(run: Run):
     path = label_path(run, "validator")
     label_missing(run, ValidatorLabeler(), many(1))
     path.write_text(json.dumps({**json.loads(path.read_text()), "label": "third"}) + "\n")
@@ -160,18 +160,18 @@ def test_a_label_nobody_knows_is_a_bad_line(run: RunDir):
         read_labels(path)
 
 
-def test_labels_of_other_settings_are_not_mixed(run: RunDir):
+def test_labels_of_other_settings_are_not_mixed(run: Run):
     label_missing(run, ValidatorLabeler(), many(1))
     with pytest.raises(RunError, match=r"made with assert_formats False, not True; choose another --name"):
         label_missing(run, ValidatorLabeler(assert_formats=True), many(2))
 
 
-def test_two_may_not_write_one_file_at_once(run: RunDir):
+def test_two_may_not_write_one_file_at_once(run: Run):
     with open_labels(label_path(run, "validator")), pytest.raises(RunError, match="written by another process"):
         label_missing(run, ValidatorLabeler(), many(1))
 
 
-def test_a_retraction_leaves_no_label_standing(run: RunDir):
+def test_a_retraction_leaves_no_label_standing(run: Run):
     class Wavering:
         name, by = "wavering", {}
 
@@ -184,7 +184,7 @@ def test_a_retraction_leaves_no_label_standing(run: RunDir):
     assert (len(labels), standing(labels), facts["new"]) == (4, {}, 0)
 
 
-def test_a_label_says_who_when_and_what(run: RunDir):
+def test_a_label_says_who_when_and_what(run: Run):
     label_missing(run, ValidatorLabeler(), many(1))
     (line,) = label_path(run, "validator").read_text().splitlines()
     label = json.loads(line)
@@ -194,11 +194,11 @@ def test_a_label_says_who_when_and_what(run: RunDir):
 
 
 @pytest.mark.parametrize("name", ["../up", "", "a/b", ".hidden"])
-def test_a_name_that_is_no_file_name_is_refused(run: RunDir, name: str):
+def test_a_name_that_is_no_file_name_is_refused(run: Run, name: str):
     with pytest.raises(ConfigError, match="--name must be letters, digits"):
         label_path(run, name)
 
 
-def test_any_model_s_name_becomes_a_file_name(run: RunDir):
+def test_any_model_s_name_becomes_a_file_name(run: Run):
     assert name_after("judge", "Qwen/Qwen3 8B") == "judge-Qwen-Qwen3-8B"
     assert label_path(run, name_after("human", "../Ünal")).parent == run.labels

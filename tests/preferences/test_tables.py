@@ -10,7 +10,7 @@ from pipelines.preferences import build_pairs
 from pipelines.preferences.card import render_card
 from pipelines.preferences.tables import TABLES, Preferences
 from pipelines.records import Completion, Task, Verdict
-from pipelines.sections import PreferencesConfig
+from pipelines.config import PreferencesConfig
 
 
 def preferences_of(tasks: int = 40, fraction: float = 0.25) -> Preferences:

@@ -14,8 +14,9 @@ from pipelines.comparison.findings import collect
 from pipelines.config import load_config
 from pipelines.records import Task, dump_lines, load_lines
 from pipelines.report import render_report
-from pipelines.rundir import RunDir, write_json
-from pipelines.stages import SAMPLE
+from pipelines.run.files import write_json
+from pipelines.run.folder import Run
+from pipelines.run.stages import SAMPLE
 from tests.stages.conftest import CONFIG, ROOT, load_script, plant
 
 AFTER_SAMPLING = ("judge_completions", "build_preferences", "train_dpo")
@@ -43,7 +44,7 @@ def plant_samples(run: Path, folder: Path) -> None:
 
 def render(run: Path) -> Path:
     """Write the page of a run; returns its file."""
-    render_report(load_config(run / "config.yaml"), RunDir(run))
+    render_report(load_config(run / "config.yaml"), Run(run))
     return run / "report.html"
 
 
@@ -69,10 +70,10 @@ def built(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
 
 def compare_with_itself(run: Path) -> None:
     """Leave the `comparison.json` of two methods that came out the same."""
-    RunDir(run).record_stage("sample", {"tokens": 320, "seconds": 1.5}, SAMPLE.inputs, SAMPLE.outputs)
+    Run(run).record_stage("sample", {"tokens": 320, "seconds": 1.5}, SAMPLE.inputs, SAMPLE.outputs)
     experiment = {"model": {"name": "bundled"}}
     comparison = Comparison(seeds=(0,), methods={"dpo": {}, "again": {}}, experiment=experiment)
-    found = collect(comparison, {(name, 0): RunDir(run) for name in comparison.methods}, run)
+    found = collect(comparison, {(name, 0): Run(run) for name in comparison.methods}, run)
     write_json(run / "comparison.json", found)
 
 
@@ -96,7 +97,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         folder = tmp_path_factory.mktemp("begun")
         (folder / "handout.yaml").write_text(handout)
         (folder / "bare.yaml").write_text(yaml.safe_dump({"attention": {"handout": str(folder / "handout.yaml")}}))
-        RunDir.open(folder / "run", load_config(folder / "bare.yaml"))
+        Run.open(folder / "run", load_config(folder / "bare.yaml"))
         return render(folder / "run")
 
     return begin

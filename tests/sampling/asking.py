@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from transformers import GenerationConfig
 
-from pipelines.sampling.engine import sample
-from pipelines.sampling.requests import Decoding, Request, Sample, build_processors, build_stopping, is_greedy
+from pipelines.engine.decoder import sample
+from pipelines.engine.requests import Decoding, Request, Sample, build_processors, build_stopping, is_greedy
 
 SYSTEM = "You answer with JSON and nothing else. "
 PROMPTS = ["abc", SYSTEM + "abd and more", SYSTEM + "abc, a longer one than the others", "x", "abc", SYSTEM + "abc"]

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from pipelines.errors import ConfigError
-from pipelines.sampling.engine import Decoder, sample
-from pipelines.sampling.fast_linear import fast_linear
-from pipelines.sampling.packed_attention import packed_attention
-from pipelines.sampling.requests import (
+from pipelines.engine.decoder import Decoder, sample
+from pipelines.engine.fast_linear import fast_linear
+from pipelines.engine.packed_attention import packed_attention
+from pipelines.engine.requests import (
     Request,
     build_processors,
 )

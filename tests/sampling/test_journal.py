@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.errors import DataError, RunError
 from pipelines.records import Completion
-from pipelines.sampling import journal
+from pipelines.samples import journal
 
 SETTINGS = {"seed": 0, "messages": [{"role": "user", "content": "\ud800 \u2028 é"}]}
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.sampling.prefixes import SHORTEST_SHARED, build_segments
+from pipelines.engine.prefixes import SHORTEST_SHARED, build_segments
 
 LONG = tuple(range(100, 100 + SHORTEST_SHARED))
 

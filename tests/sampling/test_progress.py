@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from pipelines.records import Completion
-from pipelines.sampling.progress import SamplingProgress
+from pipelines.samples.progress import SamplingProgress
 
 
 class Terminal(io.StringIO):

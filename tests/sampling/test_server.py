@@ -23,9 +23,9 @@ import pytest
 from pipelines.errors import ConfigError, ModelError
 from pipelines.models import load_tokenizer, render_prompt
 from pipelines.models.endpoint import Endpoint
-from pipelines.sampling.policies import Answer, Conversation
-from pipelines.sampling.server import ServerPolicy
-from pipelines.sections import SamplingConfig, ServerConfig
+from pipelines.samples.policies import Answer, Conversation
+from pipelines.samples.server import ServerPolicy
+from pipelines.config import SamplingConfig, ServerConfig
 
 KEY = "sk-very-secret"
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -358,9 +358,9 @@ def test_a_server_that_is_not_there_is_one_line():
 SAMPLE_ELSEWHERE = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever started the tests may have it ignored
-from pipelines.sections import SamplingConfig, ServerConfig
-from pipelines.sampling.policies import Conversation
-from pipelines.sampling.server import ServerPolicy
+from pipelines.config import SamplingConfig, ServerConfig
+from pipelines.samples.policies import Conversation
+from pipelines.samples.server import ServerPolicy
 conversation = Conversation(messages=({"role": "user", "content": "count"},), seeds=(1, 2, 3))
 list(ServerPolicy(ServerConfig(url=sys.argv[1], model="m")).complete([conversation], SamplingConfig()))
 """

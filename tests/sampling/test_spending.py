@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from pipelines.sampling.spending import wanted_next
-from pipelines.sections import AdaptiveConfig, SamplingConfig
+from pipelines.samples.spending import wanted_next
+from pipelines.config import AdaptiveConfig, SamplingConfig
 
 FIXED = SamplingConfig(samples_per_task=12)
 ADAPTIVE = SamplingConfig(samples_per_task=30, adaptive=AdaptiveConfig(step=4, enough=2, give_up_after=12))

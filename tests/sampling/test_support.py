@@ -13,14 +13,14 @@ from transformers import (
 )
 
 from pipelines.models import load_model
-from pipelines.sampling.requests import (
+from pipelines.engine.requests import (
     Decoding,
     Request,
     Sample,
     build_processors,
 )
-from pipelines.sampling.support import unsupported_reason
-from pipelines.sections import ModelConfig
+from pipelines.engine.support import unsupported_reason
+from pipelines.config import ModelConfig
 from tests.attention.architectures import CONFIGS, build
 from tests.sampling.asking import decoding, draw_all, generated, requests_for, teacher_forced
 

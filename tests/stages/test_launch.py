@@ -14,7 +14,7 @@ import yaml
 from accelerate import PartialState
 
 from pipelines.errors import ConfigError
-from pipelines.processes import refuse_strangers
+from pipelines.run.processes import refuse_strangers
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

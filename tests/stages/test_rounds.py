@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from pipelines.config import load_config
 from pipelines.errors import ConfigError
 from pipelines.records import Task, dump_lines, load_lines
-from pipelines.stages import plan
+from pipelines.run.stages import plan
 from tests.stages.conftest import plant
 
 

@@ -20,9 +20,9 @@ from pipelines.config import load_config
 from pipelines.preferences.dataset import load_judged
 from pipelines.preferences.tables import Preferences
 from pipelines.records import Completion, Task, load_lines
-from pipelines.rundir import RunDir
-from pipelines.sampling import journal
-from pipelines.sampling.tasks import sample_seed
+from pipelines.run.folder import Run
+from pipelines.samples import journal
+from pipelines.samples.drawing import sample_seed
 from tests.stages.conftest import CONFIG
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -57,16 +57,16 @@ def many(tmp_path: Path, tiny_folder: Path) -> Path:
 def sample(config_file: str, run: str) -> None:
     """In a process of its own."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    from pipelines.sampling import sample_training_tasks
+    from pipelines.samples import sample_training_tasks
 
     config = load_config(Path(config_file))
-    sample_training_tasks(config, RunDir.open(Path(run), config))
+    sample_training_tasks(config, Run.open(Path(run), config))
 
 
 def begin(config_file: Path, run: Path) -> multiprocessing.process.BaseProcess:
     """A process that samples, of a server that has the libraries loaded."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pipelines.sampling.collecting"])
+    context.set_forkserver_preload(["pipelines.samples.collecting"])
     process = context.Process(target=sample, args=(str(config_file), str(run)))
     process.start()
     return process
@@ -215,7 +215,7 @@ def test_a_share_of_the_tasks_is_sampled_with_examples_and_trained_on_under_the_
     assert min(lengths["worked_examples"]) > max(lengths["bare"])
     preferences = Preferences(
         config=load_config(many), tasks=load_lines(Task, run / "samples" / "tasks.jsonl"),
-        judged=load_judged(RunDir(run)), scores=dict.fromkeys(((row.task_id, row.index) for row in rows), 0.0),
+        judged=load_judged(Run(run)), scores=dict.fromkeys(((row.task_id, row.index) for row in rows), 0.0),
         pairs=[], fates=Counter(), model={},
     )  # fmt: skip
     for table in ("samples", "kto"):

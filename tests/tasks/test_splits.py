@@ -9,7 +9,7 @@ import pytest
 from pipelines.config import Config
 from pipelines.errors import ConfigError, DataError
 from pipelines.records import Task
-from pipelines.sections import AttentionConfig, FamilyConfig, SamplingConfig, TasksConfig, TrainingConfig
+from pipelines.config import AttentionConfig, FamilyConfig, SamplingConfig, TasksConfig, TrainingConfig
 from pipelines.tasks import build_messages, build_tasks, worked_examples_of
 from pipelines.tasks.families import FAMILIES
 

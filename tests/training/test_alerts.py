@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from pipelines.sections import AlertsConfig
+from pipelines.config import AlertsConfig
 from pipelines.training.alerts import Alerts
 
 

@@ -13,7 +13,7 @@ from trl import DPOConfig
 from pipelines.errors import ConfigError
 from pipelines.models import load_model
 from pipelines.records import Task
-from pipelines.sections import HeldOutConfig
+from pipelines.config import HeldOutConfig
 from pipelines.training.held_out import HeldOut, Question, best_step, kept_step, measurements
 from pipelines.training.trainer import PrefixSharingDPOTrainer
 

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from datasets import Dataset
 
-from pipelines.sections import RehearsalConfig
+from pipelines.config import RehearsalConfig
 from pipelines.training.rehearsal import Rehearsed, rehearsal_rows, repeats_itself, unwanted
 
 ANSWERS = [

@@ -11,7 +11,7 @@ from trl import SFTConfig, SFTTrainer
 
 from pipelines.errors import ConfigError
 from pipelines.models import load_model
-from pipelines.sections import TrainingConfig
+from pipelines.config import TrainingConfig
 from pipelines.training.weights import AverageWeights, trainable_weights
 
 ROW = {

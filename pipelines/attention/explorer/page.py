@@ -19,7 +19,7 @@ from markupsafe import Markup
 from pipelines.attention.explorer.payload import View, build_payload
 from pipelines.pages import policy_hash
 from pipelines.readable import readable, shortened
-from pipelines.rundir import write_text
+from pipelines.run.files import write_text
 
 _SCRIPTS = ("data", "theme", "draw", "overview", "sketch", "evidence", "export", "head", "app")
 _IFRAME_PIXELS = 900

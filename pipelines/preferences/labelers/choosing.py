@@ -16,7 +16,7 @@ from pipelines.preferences.labelers.labeling import labelled_before, name_after
 from pipelines.preferences.labelers.labels import Labeler
 from pipelines.preferences.labelers.terminal import Terminal
 from pipelines.preferences.labelers.validator import ValidatorLabeler
-from pipelines.rundir import RunDir
+from pipelines.run.folder import Run
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +42,7 @@ class Choosing:
             raise ConfigError(f"--count must be at least 1, got {self.count}; 100 is usual")
 
 
-def build_labeler(chosen: Choosing, config: Config, run: RunDir, comparisons: Sequence[Comparison]) -> Labeler:
+def build_labeler(chosen: Choosing, config: Config, run: Run, comparisons: Sequence[Comparison]) -> Labeler:
     """The labeler asked for; `comparisons` are those it will be given, so that a person can undo what was labelled."""
     if chosen.labeler == "validator":
         return ValidatorLabeler(assert_formats=config.tasks.assert_formats, name=chosen.name or "validator")

@@ -20,7 +20,7 @@ import pyarrow.parquet
 
 from pipelines.errors import DataError
 from pipelines.records import Completion, Task, load_lines
-from pipelines.rundir import RunDir
+from pipelines.run.folder import Run
 
 Couple = tuple[str, int, int]
 """Task id and the indices of two of its completions, the smaller first."""
@@ -41,7 +41,7 @@ class Comparison:
         return hashlib.sha256(json.dumps([self.task.id, self.task.prompt, *sides]).encode()).hexdigest()[:16]
 
 
-def load_comparisons(run: RunDir, seed: int) -> list[Comparison]:
+def load_comparisons(run: Run, seed: int) -> list[Comparison]:
     """All comparisons of a run, in labelling order; needs the samples and the dataset."""
     tasks = load_lines(Task, run.require(run.tasks_file, "build_tasks.py"))
     completions = load_lines(Completion, run.require(run.completions_file, "sample_completions.py"))

@@ -26,8 +26,8 @@ from pipelines.models import attach_adapter, load_model, model_identity, render_
 from pipelines.preferences.labelers.comparisons import Comparison
 from pipelines.preferences.labelers.labels import Choice, Decision
 from pipelines.records import Completion, Message
-from pipelines.rundir import file_sha256
-from pipelines.sections import ModelConfig
+from pipelines.run.files import file_sha256
+from pipelines.config import ModelConfig
 
 ANSWERS = ("A", "B")
 _ANSWER_CHARACTERS = 4000

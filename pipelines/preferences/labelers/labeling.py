@@ -27,10 +27,10 @@ from pipelines.preferences.labelers.labels import (
     read_labels,
     standing,
 )
-from pipelines.rundir import RunDir
+from pipelines.run.folder import Run
 
 
-def label_missing(run: RunDir, labeler: Labeler, comparisons: Sequence[Comparison]) -> dict[str, Any]:
+def label_missing(run: Run, labeler: Labeler, comparisons: Sequence[Comparison]) -> dict[str, Any]:
     """Have those of the comparisons labelled that are not; returns the counts of all of them.
 
     RunError when the file holds labels of a labeler with other settings.
@@ -52,13 +52,13 @@ def label_missing(run: RunDir, labeler: Labeler, comparisons: Sequence[Compariso
     return {"comparisons": len(comparisons), "new": max(0, len(labels) - len(comparisons) + len(missing)), **counts}
 
 
-def labelled_before(run: RunDir, name: str, comparisons: Sequence[Comparison]) -> list[Comparison]:
+def labelled_before(run: Run, name: str, comparisons: Sequence[Comparison]) -> list[Comparison]:
     """Those of the comparisons that the file of this name has a label for, oldest label first."""
     known = {comparison.id: comparison for comparison in comparisons}
     return [known[id_] for id_ in standing(read_labels(label_path(run, name))) if id_ in known]
 
 
-def label_path(run: RunDir, name: str) -> Path:
+def label_path(run: Run, name: str) -> Path:
     """The label file of a labeler; ConfigError for a name that is none for a file."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise ConfigError(f"--name must be letters, digits, dots, dashes and underscores, got {name!r}; choose another")

@@ -20,8 +20,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
-from pipelines.sampling.pages import PAGE_TOKENS, PagePool, PageStep
-from pipelines.sampling.prefixes import Segment
+from pipelines.engine.paged_cache import PAGE_TOKENS, PagePool, PageStep
+from pipelines.engine.prefixes import Segment
 
 _NAME = "attend_and_prefer_packed"
 _BEYOND = ("softcap", "s_aux", "sliding_window")

@@ -10,16 +10,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.models import render_prompt
 from pipelines.records import FinishReason, Message
-from pipelines.sampling.engine import sample
-from pipelines.sampling.requests import (
+from pipelines.engine.decoder import sample
+from pipelines.engine.requests import (
     Decoding,
     Request,
-    Sample,
+    Drawn,
     build_processors,
     build_stopping,
     is_greedy,
 )
-from pipelines.sections import SamplingConfig
+from pipelines.config import SamplingConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +31,7 @@ class Conversation:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
+class Completion:
     """One completion of a conversation."""
 
     text: str
@@ -51,7 +51,7 @@ class Policy(Protocol):
 
     def complete(
         self, conversations: Sequence[Conversation], settings: SamplingConfig
-    ) -> Iterator[tuple[int, list[Answer]]]:
+    ) -> Iterator[tuple[int, list[Completion]]]:
         """(index of the conversation, its answers in the order of its seeds) as each is finished."""
         ...
 
@@ -65,7 +65,7 @@ class LocalPolicy:
 
     def complete(
         self, conversations: Sequence[Conversation], settings: SamplingConfig
-    ) -> Iterator[tuple[int, list[Answer]]]:
+    ) -> Iterator[tuple[int, list[Completion]]]:
         """See Policy."""
         requests = [
             Request(prompt=tuple(render_prompt(self._tokenizer, list(conversation.messages))), seeds=conversation.seeds)
@@ -83,10 +83,10 @@ class LocalPolicy:
         for index, samples in sample(self._model, requests, decoding):
             yield index, [self._answer(drawn, len(requests[index].prompt), decoding) for drawn in samples]
 
-    def _answer(self, drawn: Sample, prompt_tokens: int, decoding: Decoding) -> Answer:
+    def _answer(self, drawn: Drawn, prompt_tokens: int, decoding: Decoding) -> Completion:
         """The completion as text, without the end token that closed it; other special tokens stay visible."""
         ids = drawn.tokens[:-1] if drawn.tokens[-1] in decoding.end_tokens else drawn.tokens
-        return Answer(
+        return Completion(
             text=str(self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)),
             finish_reason="stop" if drawn.ended else "length",
             prompt_tokens=prompt_tokens,

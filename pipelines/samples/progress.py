@@ -8,7 +8,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from pipelines.records import Completion
+from pipelines.records import Sample
 
 
 class SamplingProgress:
@@ -30,14 +30,13 @@ class SamplingProgress:
     ) -> None:
         self._bar.close()
 
-    def add(self, rows: Sequence[tuple[Completion, bool]], spared: int = 0) -> None:
-        """Completions that have come, and whether each passed; `spared` is how many will not be needed after all."""
-        self._completions += len(rows)
-        self._passed += sum(passed for _, passed in rows)
-        self._tokens += sum(completion.completion_tokens for completion, _ in rows)
+    def add(self, samples: Sequence[Sample]) -> None:
+        """Samples that have come."""
+        self._completions += len(samples)
+        self._passed += sum(sample.verdict.passed for sample in samples)
+        self._tokens += sum(sample.completion_tokens for sample in samples)
         speed = self._tokens / max(1e-9, time.monotonic() - self._started)
-        self._bar.total -= spared
         self._bar.set_postfix_str(
             f"{speed:.0f} tokens/s, {self._passed / max(1, self._completions):.0%} pass", refresh=False
         )
-        self._bar.update(len(rows))
+        self._bar.update(len(samples))

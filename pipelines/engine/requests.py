@@ -38,7 +38,7 @@ class Request:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Sample:
+class Drawn:
     """One completion: its tokens (the end token included, if it came) and what the policy thought of them."""
 
     tokens: tuple[int, ...]

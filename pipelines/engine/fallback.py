@@ -16,12 +16,12 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.generation import StoppingCriteria, StoppingCriteriaList
 
-from pipelines.sampling.requests import Decoding, Request, Sample
+from pipelines.engine.requests import Decoding, Request, Drawn
 
 
 def generate_samples(
     model: PreTrainedModel, requests: Sequence[Request], decoding: Decoding
-) -> Iterator[tuple[int, list[Sample]]]:
+) -> Iterator[tuple[int, list[Drawn]]]:
     """(index of the request, its samples), in order."""
     config = GenerationConfig(
         do_sample=not decoding.greedy,
@@ -33,7 +33,7 @@ def generate_samples(
         output_logits=True,
     )
     for index, request in enumerate(requests):
-        made: list[Sample] = []
+        made: list[Drawn] = []
         for first in range(0, len(request.seeds), decoding.batch_size):
             part = dataclasses.replace(request, seeds=request.seeds[first : first + decoding.batch_size])
             made += _generate(model, part, decoding, config)
@@ -67,7 +67,7 @@ class _OfNewTokens(StoppingCriteria):
 
 
 @torch.inference_mode()
-def _generate(model: PreTrainedModel, request: Request, decoding: Decoding, config: GenerationConfig) -> list[Sample]:
+def _generate(model: PreTrainedModel, request: Request, decoding: Decoding, config: GenerationConfig) -> list[Drawn]:
     ids = torch.tensor([request.prompt] * len(request.seeds), device=model.device)
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), bare_generation_config(model):
@@ -85,7 +85,7 @@ def _generate(model: PreTrainedModel, request: Request, decoding: Decoding, conf
     return [_cut_at_end(row, values, decoding) for row, values in zip(new.tolist(), own, strict=True)]
 
 
-def _cut_at_end(tokens: list[int], logprobs: list[float], decoding: Decoding) -> Sample:
+def _cut_at_end(tokens: list[int], logprobs: list[float], decoding: Decoding) -> Drawn:
     """The sample without the padding that follows where it stopped."""
     length = next((place for place, token in enumerate(tokens, 1) if token in decoding.end_tokens), None)
     if length is None and decoding.stopping:
@@ -98,4 +98,4 @@ def _cut_at_end(tokens: list[int], logprobs: list[float], decoding: Decoding) ->
             None,
         )
     end = len(tokens) if length is None else length
-    return Sample(tokens=tuple(tokens[:end]), logprobs_nats=tuple(logprobs[:end]), ended=length is not None)
+    return Drawn(tokens=tuple(tokens[:end]), logprobs_nats=tuple(logprobs[:end]), ended=length is not None)

@@ -21,14 +21,14 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from pipelines.sampling.drawing import draw
-from pipelines.sampling.fallback import generate_samples
-from pipelines.sampling.fast_linear import fast_linear
-from pipelines.sampling.packed_attention import PackedPass, Row, packed_attention
-from pipelines.sampling.pages import PAGE_TOKENS, PagePool
-from pipelines.sampling.prefixes import Segment, build_segments
-from pipelines.sampling.requests import Decoding, Request, Sample
-from pipelines.sampling.support import unsupported_reason
+from pipelines.engine.drawing import draw
+from pipelines.engine.fallback import generate_samples
+from pipelines.engine.fast_linear import fast_linear
+from pipelines.engine.packed_attention import PackedPass, Row, packed_attention
+from pipelines.engine.paged_cache import PAGE_TOKENS, PagePool
+from pipelines.engine.prefixes import Segment, build_segments
+from pipelines.engine.requests import Decoding, Request, Drawn
+from pipelines.engine.support import unsupported_reason
 
 _PROMPT_TOKENS_PER_PASS = 2048
 """Prompt tokens computed in one forward pass, at most, unless a single prompt has more: bounds its memory."""
@@ -36,7 +36,7 @@ _PROMPT_TOKENS_PER_PASS = 2048
 
 def sample(
     model: PreTrainedModel, requests: Sequence[Request], decoding: Decoding
-) -> Iterator[tuple[int, list[Sample]]]:
+) -> Iterator[tuple[int, list[Drawn]]]:
     """(index of the request, its samples in the order of its seeds) as each is finished.
 
     Until the iterator is exhausted or closed the model is set up for sampling: use it for nothing else meanwhile.
@@ -87,7 +87,7 @@ class Decoder:
         self._pool = PagePool(at_once * -(-decoding.max_new_tokens // PAGE_TOKENS))
         self._waiting = deque(range(len(self._parts)))
         self._uniforms: dict[tuple[int, int], Float[np.ndarray, " token"]] = {}
-        self._samples: list[dict[int, Sample]] = [{} for _ in requests]
+        self._samples: list[dict[int, Drawn]] = [{} for _ in requests]
         self._live: list[_Branch] = []
         self._computed: list[Segment] = []
         self.forwarded_tokens = 0
@@ -95,7 +95,7 @@ class Decoder:
         self.live_tokens = 0
         """The most tokens whose keys and values were in use at once, those of prompts included."""
 
-    def run(self) -> Iterator[tuple[int, list[Sample]]]:
+    def run(self) -> Iterator[tuple[int, list[Drawn]]]:
         """Every request's samples, as it is finished."""
         while self._waiting or self._live:
             finished = self._advance()
@@ -227,7 +227,7 @@ class Decoder:
         for branch, stopped in zip(ended, self._are_stopped(ended) if ended else [], strict=True):
             self._pool.release(branch.pages)
             request = self._parts[branch.part].request
-            made = Sample(tokens=tuple(branch.tokens), logprobs_nats=tuple(branch.logprobs), ended=stopped)
+            made = Drawn(tokens=tuple(branch.tokens), logprobs_nats=tuple(branch.logprobs), ended=stopped)
             for index in branch.samples:
                 self._samples[request][index] = made
                 del self._uniforms[request, index]

@@ -19,9 +19,9 @@ from typing import Any, TypeVar
 from pipelines.errors import ModelError
 from pipelines.models.endpoint import Endpoint, RefusalError
 from pipelines.records import FinishReason
-from pipelines.sampling.policies import Answer, Conversation
-from pipelines.sampling.requests import build_processors, is_greedy
-from pipelines.sections import SamplingConfig, ServerConfig
+from pipelines.samples.policies import Completion, Conversation
+from pipelines.engine.requests import build_processors, is_greedy
+from pipelines.config import SamplingConfig, ServerConfig
 
 KEY_VARIABLE = "SAMPLING_API_KEY"
 _ATTEMPTS = 6
@@ -81,18 +81,18 @@ class ServerPolicy:
 
     def complete(
         self, conversations: Sequence[Conversation], settings: SamplingConfig
-    ) -> Iterator[tuple[int, list[Answer]]]:
+    ) -> Iterator[tuple[int, list[Completion]]]:
         """See Policy. ModelError when the server cannot be used; requests under way are then left to themselves."""
         request = build_request(settings)
         jobs = [(index, slot) for index, asked in enumerate(conversations) for slot in range(len(asked.seeds))]
         assert {index for index, _ in jobs} == set(range(len(conversations)))
 
-        def ask(job: tuple[int, int], stopping: threading.Event) -> Answer:
+        def ask(job: tuple[int, int], stopping: threading.Event) -> Completion:
             conversation = conversations[job[0]]
             seed = conversation.seeds[job[1]] & ((1 << _SEED_BITS) - 1)
             return self._ask({"messages": list(conversation.messages), "seed": seed, **request}, stopping)
 
-        answers: dict[int, dict[int, Answer]] = {}
+        answers: dict[int, dict[int, Completion]] = {}
         with contextlib.closing(run_side_by_side(ask, jobs, self._config.concurrency)) as finished:
             for (index, slot), answer in finished:
                 self._tell_what_was_given_up()
@@ -102,7 +102,7 @@ class ServerPolicy:
                     del answers[index]
                     yield index, [received[place] for place in sorted(received)]
 
-    def _ask(self, request: dict[str, Any], stopping: threading.Event) -> Answer:
+    def _ask(self, request: dict[str, Any], stopping: threading.Event) -> Completion:
         """One completion. A refusal that names wishes drops those; one that names none drops all before it counts."""
         given_up = self._given_up
         while True:
@@ -127,7 +127,7 @@ class ServerPolicy:
                 stacklevel=3,
             )
 
-    def _answer(self, reply: dict[str, Any]) -> Answer:
+    def _answer(self, reply: dict[str, Any]) -> Completion:
         """What the first choice says. ModelError where it lacks what a record needs."""
         choice, usage = reply["choices"][0], reply.get("usage")
         message = choice.get("message")
@@ -146,7 +146,7 @@ class ServerPolicy:
             raise self._unusable(
                 "does not count tokens in `usage`", "use a server that does, e.g. vLLM or llama-server"
             )
-        return Answer(
+        return Completion(
             text=content or "",
             finish_reason=_FINISHED[finish],
             prompt_tokens=prompt_tokens,

@@ -1,16 +1,19 @@
-"""From verdicts to rates with intervals, per prompting style and family. Pure arithmetic; no model, no files."""
+"""From verdicts to rates with intervals: one definition for evaluation, validation and comparison. Pure arithmetic.
+
+`parses`, `schema_valid` and `exact_match` count where the task defines them; `pass_rate` counts every sample, by all
+that its task defines.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pipelines.records import Prompting, Verdict
+from pipelines.records import Source, Verdict
 
-MEASURES = {"valid": "parses", "schema_valid": "schema_valid", "exact": "exact"}
-"""Name of a rate → the verdict's tier it counts."""
+MEASURES = ("parses", "schema_valid", "exact_match", "pass_rate")
 Z_95 = 1.959963984540054
 
 
@@ -48,24 +51,24 @@ def wilson_interval(count: int, total: int) -> tuple[float, float]:
     return (0.0 if count == 0 else max(0.0, centre - reach)), (1.0 if count == total else min(1.0, centre + reach))
 
 
-def summarise(rows: Iterable[tuple[Prompting, str, Verdict]]) -> dict[str, Any]:
-    """`{prompting: {"overall" | family: {measure: rate}}}` from (prompting, family, verdict) rows.
+def rates(verdicts: Sequence[Verdict]) -> dict[str, Rate]:
+    """Each measure's rate over the verdicts that define it."""
+    found = {name: [getattr(one, name) for one in verdicts] for name in MEASURES if name != "pass_rate"}
+    found["pass_rate"] = [one.passed for one in verdicts]
+    defined = {name: [passed for passed in column if passed is not None] for name, column in found.items()}
+    return {name: Rate.of(sum(column), len(column)) for name, column in defined.items()}
 
-    A verdict whose task does not define a tier counts neither for nor against that tier's rate.
-    """
-    counts: dict[str, dict[str, dict[str, list[int]]]] = {}
-    for prompting, family, verdict in rows:
+
+def summarise(rows: Iterable[tuple[Source, str, Verdict]]) -> dict[str, Any]:
+    """`{source: {"overall" | family: {measure: rate}}}` from (source, family, verdict) rows."""
+    groups: dict[str, dict[str, list[Verdict]]] = {}
+    for source, family, verdict in rows:
         for group in ("overall", family):
-            measures = counts.setdefault(prompting, {}).setdefault(group, {name: [0, 0] for name in MEASURES})
-            for name, tier in MEASURES.items():
-                passed = getattr(verdict, tier)
-                if passed is not None:
-                    measures[name][0] += passed
-                    measures[name][1] += 1
+            groups.setdefault(source, {}).setdefault(group, []).append(verdict)
     return {
-        prompting: {
-            group: {name: dataclasses.asdict(Rate.of(*measures[name])) for name in MEASURES}
-            for group, measures in groups.items()
+        source: {
+            group: {name: dataclasses.asdict(rate) for name, rate in rates(verdicts).items()}
+            for group, verdicts in families.items()
         }
-        for prompting, groups in counts.items()
+        for source, families in groups.items()
     }

@@ -1,10 +1,11 @@
-"""What the policy does during training with tasks it is not trained on: sampled every so many steps, judged, logged.
+"""Validation during training and checkpoint selection: tasks that are not trained on, sampled every so many steps.
 
-The tasks are those of the dataset's `test` split, not the run's held-out tasks: a checkpoint chosen by them would make
-the evaluation flatter itself. Leaves entries in Trainer's log (so trackers get them), the trainable weights to keep in
-`training/kept/`, and stops the training when it no longer gets better. Kept are the latest weights that did as well as
-any, within the error of measuring: a few completions less of a few dozen are no reason to throw a round away. The main
-process samples; a model that is sharded over processes cannot be sampled here.
+The tasks are those of the dataset's `validation` split, not the run's tasks for test: a checkpoint chosen by these would
+make the evaluation flatter itself. Writes entries to Trainer's log (so trackers get them) and the selected weights to
+`training/selected/`, and stops the training when it no longer gets better. Selected are the latest weights within one
+standard error of the best: a few completions less of a few dozen are no reason to throw a round away. What is compared
+is the rate of exact matches, or, of tasks that know no right answer, the pass rate. The main process samples; a model
+that is sharded over processes cannot be sampled here.
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ from trl.trainer.utils import use_adapter
 from pipelines.errors import ConfigError
 from pipelines.models import Continuation, mean_kl_nats, next_tokens, render_prompt
 from pipelines.records import Message, Task
-from pipelines.rewards import judge
-from pipelines.rundir import new_folder
-from pipelines.sampling import LocalPolicy, seeded
-from pipelines.sections import HeldOutConfig, SamplingConfig
+from pipelines.rewards import verify
+from pipelines.rewards.rates import rates
+from pipelines.run.files import new_folder
+from pipelines.samples import LocalPolicy, seeded
+from pipelines.config import ValidationConfig, SamplingConfig
 from pipelines.training.weights import set_weights, trainable_weights
 
 _WEIGHTS = "weights.safetensors"
@@ -53,11 +55,11 @@ class Question:
     assert_formats: bool = False
 
 
-class HeldOut(TrainerCallback):  # type: ignore[misc]
+class Validation(TrainerCallback):  # type: ignore[misc]
     """Measures at the start, every `every_steps` steps and at the end; not shortly before the end."""
 
-    def __init__(self, questions: Sequence[Question], settings: HeldOutConfig, seed: int, folder: Path) -> None:
-        """`folder` is where the weights to keep are put."""
+    def __init__(self, questions: Sequence[Question], settings: ValidationConfig, seed: int, folder: Path) -> None:
+        """`folder` is where the selected weights are put."""
         self._questions, self._settings, self._seed, self._folder = questions, settings, seed, folder
         self._trainer: Trainer | None = None
 
@@ -68,8 +70,8 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
         """
         if getattr(trainer, "ref_model", None) is None and not is_peft_model(trainer.model):
             raise ConfigError(
-                "training.held_out measures the distance from a reference that this training does not keep; set "
-                "training.lora, leave precompute_ref_log_probs out, or set training.held_out to null"
+                "training.validation measures the distance from a reference that this training does not keep; set "
+                "training.lora, leave precompute_ref_log_probs out, or set training.validation to null"
             )
         self._trainer = trainer
 
@@ -89,15 +91,16 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
     def _measure(self, state: TrainerState, control: TrainerControl) -> None:
         trainer = self._trainer
         assert trainer is not None
-        found: list[dict[str, float] | None] = [None]
+        found: list[dict[str, Any] | None] = [None]
         if state.is_world_process_zero:
             found = [measure(trainer, self._questions, self._settings, self._seed)]
         broadcast_object_list(found, from_process=0)
         # Not TRL's own `log`, which would put this step's training metrics into this entry.
-        Trainer.log(trainer, {f"held_out/{name}": value for name, value in (found[0] or {}).items()})
+        known = {name: value for name, value in (found[0] or {}).items() if value is not None}
+        Trainer.log(trainer, {f"validation/{name}": value for name, value in known.items()})
         if state.is_world_process_zero:
             print(f"  step {state.global_step}: {_shown(found[0] or {})}", flush=True)
-            if kept_step(state) == state.global_step:
+            if selected_step(state) == state.global_step:
                 with new_folder(self._folder) as folder:
                     save_file(trainable_weights(trainer.model), folder / _WEIGHTS, {"step": str(state.global_step)})
         patience = self._settings.patience
@@ -109,39 +112,45 @@ class HeldOut(TrainerCallback):  # type: ignore[misc]
         steps = [entry["step"] for entry in measurements(state)]
         return len(steps) - 1 - steps.index(best_step(state))
 
-    def restore_kept(self, state: TrainerState) -> int:
-        """Give the model the weights that are to be kept; returns their step."""
+    def restore_selected(self, state: TrainerState) -> int:
+        """Give the model the selected weights; returns their step."""
         trainer = self._trainer
         assert trainer is not None
         trainer.accelerator.wait_for_everyone()
-        kept = kept_step(state)
-        if kept != state.global_step:
+        selected = selected_step(state)
+        if selected != state.global_step:
             set_weights(trainer.model, load_file(self._folder / _WEIGHTS))
-        return kept
+        return selected
 
 
 def measurements(state: TrainerState) -> list[dict[str, Any]]:
-    """The log's held-out entries, in order."""
-    return [entry for entry in state.log_history if "held_out/exact" in entry]
+    """The log's validations, in order."""
+    return [entry for entry in state.log_history if "validation/pass_rate" in entry]
+
+
+def compared(entry: dict[str, Any]) -> float:
+    """The rate that a validation is compared by: of exact matches where tasks know a right answer."""
+    exact = entry.get("validation/exact_match")
+    return float(entry["validation/pass_rate"] if exact is None else exact)
 
 
 def best_step(state: TrainerState) -> int:
-    """The step of the best measurement."""
+    """The step of the best validation."""
     return int(best_measurement(state)["step"])
 
 
 def best_measurement(state: TrainerState) -> dict[str, Any]:
-    """The first with the highest exact rate; among equals, with the highest valid rate."""
-    return max(measurements(state), key=lambda entry: (entry["held_out/exact"], entry["held_out/valid"]))
+    """The first with the highest rate; among equals, with the most that parses."""
+    return max(measurements(state), key=lambda entry: (compared(entry), entry["validation/parses"]))
 
 
-def kept_step(state: TrainerState) -> int:
-    """The step of the weights that are kept."""
-    return int(kept_measurement(state)["step"])
+def selected_step(state: TrainerState) -> int:
+    """The step of the selected weights."""
+    return int(selected_measurement(state)["step"])
 
 
-def kept_measurement(state: TrainerState) -> dict[str, Any]:
-    """The latest whose exact rate is not below the best one's by more than a standard error of their difference.
+def selected_measurement(state: TrainerState) -> dict[str, Any]:
+    """The latest whose rate is not below the best one's by more than a standard error of their difference.
 
     After the one-standard-error rule of Breiman, Friedman, Olshen and Stone (1984, section 3.4.3), completions taken as
     independent; of training that goes on getting better the latest weights are the ones to expect most of.
@@ -150,22 +159,23 @@ def kept_measurement(state: TrainerState) -> dict[str, Any]:
     return next(
         entry
         for entry in reversed(measurements(state))
-        if best["held_out/exact"] - entry["held_out/exact"] <= math.hypot(_error(best), _error(entry))
+        if compared(best) - compared(entry) <= math.hypot(_error(best), _error(entry))
     )
 
 
 def _error(entry: dict[str, Any]) -> float:
-    """The standard error of a measurement's exact rate."""
-    rate = entry["held_out/exact"]
-    return math.sqrt(rate * (1 - rate) / entry["held_out/completions"])
+    """The standard error of a validation's rate."""
+    rate = compared(entry)
+    return math.sqrt(rate * (1 - rate) / entry["validation/completions"])
 
 
-def measure(trainer: Trainer, questions: Sequence[Question], settings: HeldOutConfig, seed: int) -> dict[str, float]:
-    """Rates in [0, 1], mean length in tokens, and the KL from the reference in nats per token (0 is no change)."""
+def measure(trainer: Trainer, questions: Sequence[Question], settings: ValidationConfig, seed: int
+) -> dict[str, float | None]:
+    """Rates in [0, 1] (None where no task defines one), mean length in tokens, and the KL from the reference in nats per token (0 is no change)."""
     model = _plain(trainer.accelerator.unwrap_model(trainer.model))
     tokenizer: PreTrainedTokenizerBase = trainer.processing_class
     sampling = SamplingConfig(
-        samples_per_task=settings.samples_per_task, max_new_tokens=settings.max_new_tokens, worked_examples=0
+        samples_per_task=settings.samples_per_task, max_new_tokens=settings.max_new_tokens, few_shot=0
     )
     indices = range(settings.samples_per_task)
     conversations = [seeded(one.messages, seed, one.task.id, indices) for one in questions]
@@ -176,7 +186,7 @@ def measure(trainer: Trainer, questions: Sequence[Question], settings: HeldOutCo
         prompt = tuple(render_prompt(tokenizer, list(conversations[index].messages)))
         for answer in answers:
             one = questions[index]
-            verdicts.append(judge(answer.text, one.task, answer.finish_reason, assert_formats=one.assert_formats))
+            verdicts.append(verify(answer.text, one.task, answer.finish_reason, assert_formats=one.assert_formats))
             continuations.append(Continuation(prompt, answer.tokens or ()))
     # Two forward passes over every row would cost more than drawing them: the first completions of some tasks stand in.
     firsts = continuations[:: settings.samples_per_task]
@@ -185,9 +195,7 @@ def measure(trainer: Trainer, questions: Sequence[Question], settings: HeldOutCo
     model.train(was_training)
     count = len(verdicts)
     return {
-        "valid": sum(one.parses for one in verdicts) / count,
-        "schema_valid": sum(one.parses and one.schema_valid is not False for one in verdicts) / count,
-        "exact": sum(one.passed for one in verdicts) / count,
+        **{name: rate.rate for name, rate in rates(verdicts).items()},
         "mean_tokens": sum(len(one.completion) for one in continuations) / count,
         "stop_rate": sum(one.finish_reason == "stop" for one in verdicts) / count,
         "kl_nats_per_token": kl,
@@ -215,8 +223,10 @@ def _plain(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     return model.get_base_model() if is_peft_model(model) else model
 
 
-def _shown(values: dict[str, float]) -> str:
+def _shown(values: dict[str, Any]) -> str:
+    exact = values["exact_match"]
+    right = f"{values['pass_rate']:.0%} pass" if exact is None else f"{exact:.0%} exact match"
     return (
-        f"held out {values['valid']:.0%} valid, {values['exact']:.0%} exact, {values['mean_tokens']:.0f} tokens, "
+        f"validation {values['parses']:.0%} parse, {right}, {values['mean_tokens']:.0f} tokens, "
         f"{values['kl_nats_per_token']:.3f} nats a token from the reference"
     )
