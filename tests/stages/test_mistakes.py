@@ -15,7 +15,6 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCRIPTS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py"))
 RUNLESS = {
-    "collect_reflections": "--output",
     "summarise_runs": "RUN",
     **{name: "--rounds" for name in SCRIPTS if name.startswith("benchmark_")},
 }
