@@ -1,20 +1,19 @@
 """YAML experiment files as frozen dataclasses: one section per stage, every key known, every value checked.
 
-Takes a YAML file and `section.key=value` overrides; leaves a `Config`. A key nobody knows is an error that names the
+Reads a YAML file and `section.key=value` overrides; returns a `Config`. A key nobody knows is an error that names the
 nearest one. What the sections are is in `sections`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import types
 import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pipelines.errors import ConfigError
+from pipelines.errors import ConfigError, nearest
 from pipelines.sections import (
     AttentionConfig,
     EvaluationConfig,
@@ -133,10 +132,9 @@ def build_section(kind: type[Section], tree: Any, where: str) -> Section:
     hints = typing.get_type_hints(kind)
     unknown = [key for key in tree if key not in hints]
     if unknown:
-        nearest = difflib.get_close_matches(str(unknown[0]), hints, n=1, cutoff=0.0)[0]
         raise ConfigError(
             f"unknown key {str(unknown[0])!r} in {f'section {where!r}' if where else 'the config'}; "
-            f"did you mean {nearest!r}? (known: {', '.join(hints)})"
+            f"did you mean {nearest(str(unknown[0]), hints)!r}? (known: {', '.join(hints)})"
         )
     values = {key: _coerce(hints[key], value, f"{where}.{key}" if where else key) for key, value in tree.items()}
     return kind(**values)

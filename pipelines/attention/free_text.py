@@ -21,8 +21,8 @@ from pipelines.attention.study import EXTRAS_UP_TO, Phase, Study, Subject, seque
 from pipelines.attention.study_files import require_own, table, write_studies
 from pipelines.errors import ConfigError
 from pipelines.models import adapter_identity, attach_adapter, load_model, model_identity
-from pipelines.readable import readable
 from pipelines.sections import ModelConfig
+from pipelines.text import escape as readable
 
 Policy = tuple[CausalLM, PreTrainedTokenizerBase]
 FEWEST_SEEDS = 4

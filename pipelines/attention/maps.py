@@ -16,8 +16,8 @@ from jaxtyping import Bool, Float
 from safetensors.numpy import load_file, save
 
 from pipelines.errors import DataError
-from pipelines.readable import readable
 from pipelines.rundir import write_bytes, write_json
+from pipelines.text import escape as readable
 
 _TENSORS = ("weights", "visible", "logits", "sink", "value_norms")
 

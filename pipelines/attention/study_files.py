@@ -23,8 +23,8 @@ from pipelines.attention.scores import Telling, score_maps, telling_head
 from pipelines.attention.study import SUFFIXES, Phase, Study
 from pipelines.attention.symbols import Split
 from pipelines.errors import DataError
-from pipelines.readable import readable
 from pipelines.rundir import write_bytes, write_json, write_text
+from pipelines.text import escape as readable
 
 RECORD = "study.json"
 PAGE = "explorer.html"

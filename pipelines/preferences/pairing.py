@@ -1,8 +1,8 @@
 """Which completion is preferred to which, by verdict alone.
 
-Takes tasks, completions, their verdicts and scores; leaves pairs and the fate of every completion, so that what was not
-used is counted with its reason. Three strategies, all seeded: each failure with a random success, each failure with the
-success most like it, the best with the worst. No model, no files.
+Reads tasks, completions, their verdicts and scores; returns pairs and the fate of every completion, so that what was
+not used is counted with its reason. Three strategies, all seeded: each failure with a random success, each failure with
+the success most like it, the best with the worst. No model, no files.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rapidfuzz.distance import Levenshtein
 
+from pipelines import seeds
 from pipelines.errors import DataError
 from pipelines.records import Completion, Pair, Task, Verdict
 from pipelines.sections import PreferencesConfig
@@ -60,7 +61,7 @@ def build_pairs(
     pairs: list[Pair] = []
     fates: dict[tuple[str, int], str] = {}
     for task in tasks:
-        rng = random.Random(f"{seed}/{task.id}/pairs")  # noqa: S311 - reproducible, not secret
+        rng = seeds.rng(seed, f"{task.id}/pairs")
         own = {row.index: scores[task.id, row.index] for row, _ in judged[task.id]}
         candidates = Candidates(rows=_usable(judged[task.id], settings, fates), scores=own)
         made = 0
@@ -152,7 +153,7 @@ def _cap_families(pairs: list[Pair], family: Mapping[str, str], cap: int | None,
     """At most `cap` pairs of a family, a seeded choice among them, in their order."""
     if cap is None:
         return pairs
-    rng = random.Random(f"{seed}/family cap")  # noqa: S311 - reproducible, not secret
+    rng = seeds.rng(seed, "family cap")
     kept: set[int] = set()
     for name in dict.fromkeys(family.values()):
         members = [index for index, pair in enumerate(pairs) if family[pair.task_id] == name]

@@ -16,8 +16,8 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from pipelines.errors import DataError
-from pipelines.report.excerpts import clip
 from pipelines.rundir import RunDir
+from pipelines.text import clip
 
 Key = str | int
 

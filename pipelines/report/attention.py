@@ -16,8 +16,8 @@ from markupsafe import Markup
 from pipelines.attention.maps import AttentionMaps
 from pipelines.attention.scores import telling_head
 from pipelines.report.artefacts import Artefact, element, load_artefact
-from pipelines.report.excerpts import clip
 from pipelines.rundir import RunDir
+from pipelines.text import clip
 
 _SCRIPT = "probe_attention.py"
 _LONGEST_TABLE = 12

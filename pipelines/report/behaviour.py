@@ -14,13 +14,12 @@ from typing import Any
 from markupsafe import Markup
 
 from pipelines.errors import DataError
-from pipelines.readable import Excerpt
 from pipelines.records import Completion, Task, Verdict, from_json, load_lines
 from pipelines.report.artefacts import Artefact, element, load_artefact
-from pipelines.report.excerpts import clip
 from pipelines.report.figures import draw_rates, keep
 from pipelines.rundir import RunDir
 from pipelines.tasks.splits import handout_task
+from pipelines.text import Excerpt, clip
 
 _SCRIPT = "evaluate_policy.py"
 _PHASES = ("before", "after")

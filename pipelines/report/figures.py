@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pipelines.attention.figures import render
-from pipelines.readable import readable, shortened
 from pipelines.report.artefacts import Artefact
 from pipelines.rundir import RunDir, write_bytes
+from pipelines.text import one_line
 
 MEASURE_NAMES = {"valid": "valid JSON", "schema_valid": "valid under the schema", "exact": "exactly right"}
 PROMPTINGS = {"bare": "bare prompt", "worked_examples": "with worked examples"}
@@ -145,7 +145,7 @@ def _dress_rates(panel: Axes, prompting: str, measure: str) -> None:
 
 def _named(name: str) -> str:
     # A dollar would start matplotlib's own formulas.
-    return shortened(readable(name), _LONGEST_NAME).replace("$", r"\$")
+    return one_line(name, _LONGEST_NAME).replace("$", r"\$")
 
 
 def _dumbbell(panel: Axes, place: int, metrics: Artefact, where: tuple[str, str, str]) -> None:

@@ -11,17 +11,17 @@ from typing import Any
 
 import pyarrow.parquet
 from markupsafe import Markup
+from rapidfuzz.distance import Prefix
 
 from pipelines.errors import DataError
-from pipelines.readable import Excerpt
 from pipelines.records import TIERS, Verdict
 from pipelines.report.artefacts import Artefact, element, load_artefact, manifest_of
-from pipelines.report.excerpts import clip
 from pipelines.report.tape import Tape, read_tape
 from pipelines.rewards import judge
 from pipelines.rundir import RunDir
 from pipelines.tasks import load_handout
 from pipelines.tasks.splits import handout_task
+from pipelines.text import Excerpt, clip
 
 _SHOWN_PAIRS = 6
 _HANDOUT = "samples/handout.yaml"
@@ -98,7 +98,7 @@ def _pairs(run: RunDir) -> dict[str, Any] | None:
 
 def _pair(row: dict[str, Any], source: str) -> dict[str, Any]:
     chosen, rejected = row["chosen"][0]["content"], row["rejected"][0]["content"]
-    same = divergence(chosen, rejected)
+    same = Prefix.similarity(chosen, rejected)
     return {
         "source": source,
         "prompt": clip(row["prompt"][-1]["content"]),
@@ -108,14 +108,6 @@ def _pair(row: dict[str, Any], source: str) -> dict[str, Any]:
         "at": element(same, "count", source, "first divergence"),
         "reason": clip((row["rejected_reason"] or "").replace("_", " "), 60).text,
     }
-
-
-def divergence(one: str, other: str) -> int:
-    """How many characters two texts share from their start."""
-    same = 0
-    while same < min(len(one), len(other)) and one[same] == other[same]:
-        same += 1
-    return same
 
 
 def around(text: str, place: int) -> dict[str, Any]:

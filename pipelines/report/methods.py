@@ -10,9 +10,9 @@ from typing import Any
 from markupsafe import Markup
 
 from pipelines.report.artefacts import Artefact, load_artefact
-from pipelines.report.excerpts import clip
 from pipelines.report.figures import PROMPTINGS, draw_methods, keep
 from pipelines.rundir import RunDir
+from pipelines.text import clip
 
 _SCRIPT = "compare_runs.py"
 

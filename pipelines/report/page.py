@@ -22,10 +22,9 @@ from markupsafe import Markup
 
 from pipelines.config import Config
 from pipelines.errors import PipelineError
-from pipelines.pages import policy_hash
+from pipelines.html import page_environment, policy_hash
 from pipelines.report.attention import Explorer, Matrix, describe_attention, load_explorer
 from pipelines.report.behaviour import describe_behaviour
-from pipelines.report.excerpts import clip
 from pipelines.report.labels import describe_labels, judge_samples
 from pipelines.report.methods import describe_methods
 from pipelines.report.provenance import describe_provenance
@@ -34,6 +33,7 @@ from pipelines.rundir import RunDir, write_text
 from pipelines.stages import PLAN
 from pipelines.tasks import handout_path, load_handout
 from pipelines.tasks.handout import Handout
+from pipelines.text import clip
 
 Context = dict[str, Any]
 Described = tuple[str, str, str, Callable[[], Context]]
@@ -92,13 +92,7 @@ def _described(run: RunDir, path: Path, handout: Handout) -> list[Described]:
 
 
 def _environment(run: RunDir) -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipelines.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment("pipelines.report")
     environment.filters.update(clip=clip)
     environment.globals.update(command=_commands(run), whole_run=_command(run, "run_pipeline.py"))
     return environment

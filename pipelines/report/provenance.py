@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pipelines.report.artefacts import Artefact, manifest_of
-from pipelines.report.excerpts import clip
 from pipelines.rundir import RunDir
+from pipelines.text import clip
 
 
 def describe_provenance(run: RunDir) -> dict[str, Any]:

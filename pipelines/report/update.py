@@ -10,12 +10,13 @@ import math
 from typing import Any
 
 from markupsafe import Markup
+from rapidfuzz.distance import Prefix
 
 from pipelines.report.artefacts import Artefact, load_artefact, manifest_of
-from pipelines.report.excerpts import clip
 from pipelines.report.figures import draw_curves, keep
-from pipelines.report.labels import around, divergence
+from pipelines.report.labels import around
 from pipelines.rundir import RunDir
+from pipelines.text import clip
 
 _SCRIPT = "train_dpo.py"
 _ROUND = ("sample", "pair", "train")
@@ -73,7 +74,7 @@ def _worked(run: RunDir) -> dict[str, Any] | None:
     if pair is None:
         return None
     chosen, rejected = str(pair.at("chosen")), str(pair.at("rejected"))
-    same = divergence(chosen, rejected)
+    same = Prefix.similarity(chosen, rejected)
     losses = [str(name) for name in pair.at("loss_type")] if pair.has("loss_type") else list(_LOSSES)
     return {
         "pair": pair,

@@ -1,22 +1,21 @@
 """Which task is trained on, which is held out, which serves as a worked example: decided by key, never by row.
 
-Takes the config's families, task files and handout; leaves tasks whose splits share no key, hence no target. Every
+Reads the config's families, task files and handout; returns tasks whose splits share no key, hence no target. Every
 split is drawn from a generator of its own, so asking for more training tasks leaves the held-out ones as they were.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
-import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from pipelines import seeds
 from pipelines.config import Config
-from pipelines.errors import ConfigError, DataError
+from pipelines.errors import ConfigError, DataError, nearest
 from pipelines.records import Split, Task, dump_lines
 from pipelines.rundir import RunDir, write_text
 from pipelines.tasks.families import FAMILIES, Draft
@@ -34,9 +33,9 @@ def build_tasks(config: Config) -> list[Task]:
     families = config.tasks.families
     for name in families:
         if name not in FAMILIES:
-            nearest = difflib.get_close_matches(name, FAMILIES, n=1, cutoff=0.0)[0]
             raise ConfigError(
-                f"tasks.families: unknown family {name!r}; did you mean {nearest!r}? (known: {', '.join(FAMILIES)})"
+                f"tasks.families: unknown family {name!r}; did you mean {nearest(name, FAMILIES)!r}? "
+                f"(known: {', '.join(FAMILIES)})"
             )
     handout = handout_task(Path(config.attention.handout))
     loaded = [load_task_file(Path(file)) for file in config.tasks.files]
@@ -101,7 +100,7 @@ def _handout_schema(target: str) -> dict[str, object]:
 
 def _draw(family: str, split: Split, count: int, seed: int, others: list[Task]) -> list[Task]:
     """`count` tasks of a family whose keys are new to the family and to every other split."""
-    rng = random.Random(f"{seed}/{family}/{split}")  # noqa: S311 - reproducible, not secret
+    rng = seeds.rng(seed, f"{family}/{split}")
     taken = {task.key for task in others if task.split != split or task.family == family}
     drawn: list[Task] = []
     while len(drawn) < count:

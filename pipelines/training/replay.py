@@ -2,16 +2,17 @@
 
 A round's pairs come of its failures, so a task that no longer fails has none, and a policy that is trained on the
 others alone forgets it; to go over the old ones again is experience replay (as in Rolnick et al. 2019, arXiv
-1811.11682). Takes the tables of this round and of those before; leaves the rows to add.
+1811.11682). Reads the tables of this round and of those before; returns the rows to add.
 """
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from datasets import Dataset, concatenate_datasets
+
+from pipelines import seeds
 
 
 def replayed_pairs(
@@ -24,7 +25,7 @@ def replayed_pairs(
     """
     open_tasks = set(sampled) - set(pairs["task_id"])
     room = {family: per_family - count for family, count in Counter(pairs["family"]).items()}
-    rng = random.Random(f"{seed}/replay")  # noqa: S311 - reproducible, not secret
+    rng = seeds.rng(seed, "replay")
     added = []
     for table in earlier:
         rows = list(enumerate(zip(table["task_id"], table["family"], strict=True)))

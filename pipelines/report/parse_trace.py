@@ -10,8 +10,8 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from pipelines.report.excerpts import clip
 from pipelines.rewards import JSONRejected, parse_json
+from pipelines.text import clip
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|-?[0-9][0-9.eE+-]*|[A-Za-z]+|[ \t\n\r]+|.', re.DOTALL)
 _PROBES = {
