@@ -1,6 +1,6 @@
 """Question 1 on the page: the sequence's matrices before and after training, the zeros, and the evidence beyond them.
 
-Takes `attention/` of a run; leaves what its template shows. A matrix is a table of shaded cells, so that it is read,
+Reads `attention/` of a run; returns what its template shows. A matrix is a table of shaded cells, so that it is read,
 printed and shown in the dark as what it is; a sequence too long for that is shown as the figure that the probe drew.
 """
 

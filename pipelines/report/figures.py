@@ -1,6 +1,6 @@
 """Figures of what training changed: held-out rates before and after, and the course of training. SVG and PNG.
 
-Takes metrics or a trainer's log; leaves drawings as bytes, in the page's colours on paper. The page shows them in its
+Reads metrics or a trainer's log; returns drawings as bytes, in the page's colours on paper. The page shows them in its
 other colours in the dark; the run folder keeps them as files, for other documents.
 """
 

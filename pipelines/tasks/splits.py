@@ -19,7 +19,7 @@ from pipelines.errors import ConfigError, DataError, nearest
 from pipelines.records import Split, Task, dump_lines
 from pipelines.rundir import RunDir, write_text
 from pipelines.tasks.families import FAMILIES, Draft
-from pipelines.tasks.handout import load_handout
+from pipelines.tasks.handout import Handout, load_handout
 from pipelines.tasks.keys import task_key
 from pipelines.tasks.task_files import load_task_file
 
@@ -37,7 +37,7 @@ def build_tasks(config: Config) -> list[Task]:
                 f"tasks.families: unknown family {name!r}; did you mean {nearest(name, FAMILIES)!r}? "
                 f"(known: {', '.join(FAMILIES)})"
             )
-    handout = handout_task(Path(config.attention.handout))
+    handout = handout_task(load_handout(Path(config.attention.handout)))
     loaded = [load_task_file(Path(file)) for file in config.tasks.files]
     grouped = iter(_group([handout, *(task for tasks in loaded for task in tasks)]))
     tasks = [next(grouped)]
@@ -78,9 +78,8 @@ def _group(tasks: list[Task]) -> list[Task]:
     return [dataclasses.replace(task, key=tasks[root(index)].key) for index, task in enumerate(tasks)]
 
 
-def handout_task(path: Path) -> Task:
+def handout_task(handout: Handout) -> Task:
     """The handout's own request as a held-out task."""
-    handout = load_handout(path)
     return Task(
         id=f"{handout.family}/handout",
         family=handout.family,
