@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar
 
 import yaml
 
-from pipelines.errors import ConfigError
+from pipelines.errors import ConfigError, nearest
 
 
 def require(holds: bool, field: str, rule: str, value: object, remedy: str) -> None:
@@ -414,10 +414,9 @@ def build_section(kind: type[Section], tree: Any, where: str) -> Section:
     hints = typing.get_type_hints(kind)
     unknown = [key for key in tree if key not in hints]
     if unknown:
-        nearest = difflib.get_close_matches(str(unknown[0]), hints, n=1, cutoff=0.0)[0]
         raise ConfigError(
             f"unknown key {str(unknown[0])!r} in {f'section {where!r}' if where else 'the config'}; "
-            f"did you mean {nearest!r}? (known: {', '.join(hints)})"
+            f"did you mean {nearest(str(unknown[0]), hints)!r}? (known: {', '.join(hints)})"
         )
     values = {key: _coerce(hints[key], value, f"{where}.{key}" if where else key) for key, value in tree.items()}
     return kind(**values)

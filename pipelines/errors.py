@@ -10,9 +10,14 @@ Anything else that escapes a script is our bug: traceback, exit code 1.
 `pipelines.rewards.JSONRejected` is not here: it is a verdict about a document, not a mistake of the user.
 """
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class PipelineError(Exception):
-    """A mistake the user can mend; the message says what, where and what to do, in one line."""
+    """A mistake the user can fix; the message says what, where and what to do, in one line."""
 
 
 class ConfigError(PipelineError):
@@ -29,3 +34,8 @@ class ModelError(PipelineError):
 
 class RunError(PipelineError):
     """A run folder that cannot be written, was made by another config, or lacks a stage."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that is most like an unknown one, for "did you mean …?"."""
+    return difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]

@@ -18,7 +18,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
 from pipelines.attention.maps import AttentionMaps
-from pipelines.readable import shortened
+from pipelines.text import shortened
 
 _PNG_DOTS_PER_INCH = 160
 _NUMBERS_UP_TO = 12

@@ -21,8 +21,13 @@ from pipelines.attention.study import EXTRAS_UP_TO, Phase, Study, Subject, seque
 from pipelines.attention.study_files import require_own, table, write_studies
 from pipelines.errors import ConfigError
 from pipelines.models import adapter_identity, attach_adapter, load_model, model_identity
+<<<<<<< HEAD
 from pipelines.readable import readable
 from pipelines.config import ModelConfig
+=======
+from pipelines.config import ModelConfig
+from pipelines.text import escape as readable
+>>>>>>> deletions
 
 Policy = tuple[CausalLM, PreTrainedTokenizerBase]
 FEWEST_SEEDS = 4

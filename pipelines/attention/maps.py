@@ -16,8 +16,13 @@ from jaxtyping import Bool, Float
 from safetensors.numpy import load_file, save
 
 from pipelines.errors import DataError
+<<<<<<< HEAD
 from pipelines.readable import readable
 from pipelines.run.files import write_bytes, write_json
+=======
+from pipelines.run.files import write_bytes, write_json
+from pipelines.text import escape as readable
+>>>>>>> deletions
 
 _TENSORS = ("weights", "visible", "logits", "sink", "value_norms")
 

@@ -17,7 +17,7 @@ from pipelines.attention.explorer import require_room
 from pipelines.attention.maps import AttentionMaps
 from pipelines.attention.probe import Selection, probe, selected
 from pipelines.attention.symbols import Prefix, Split, TokenSequence, encode
-from pipelines.readable import readable
+from pipelines.text import escape as readable
 
 Phase = Literal["before", "after"]
 SUFFIXES: dict[Split, str] = {"symbols": "", "text": "_text"}

@@ -23,8 +23,13 @@ from pipelines.attention.scores import Telling, score_maps, telling_head
 from pipelines.attention.study import SUFFIXES, Phase, Study
 from pipelines.attention.symbols import Split
 from pipelines.errors import DataError
+<<<<<<< HEAD
 from pipelines.readable import readable
 from pipelines.run.files import write_bytes, write_json, write_text
+=======
+from pipelines.run.files import write_bytes, write_json, write_text
+from pipelines.text import escape as readable
+>>>>>>> deletions
 
 RECORD = "study.json"
 PAGE = "explorer.html"

@@ -1,6 +1,6 @@
 """A comparison as YAML: one experiment, the seeds it is repeated with, and what each method changes in `training`.
 
-Takes a file and `section.key=value` overrides; leaves a `Comparison`, from which each method's config is made.
+Reads a file and `section.key=value` overrides; returns a `Comparison`, from which each method's config is made.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a comparison found: per run its rates, its distance from the reference, tokens and minutes; and which was best.
 
-Takes finished runs; leaves `comparison.json`. Intervals are percentiles of a bootstrap over held-out tasks (Efron 1979,
-Annals of Statistics 7:1), the unit that was drawn: completions of one task are much alike. The difference between two
-methods is taken on the same resampled tasks.
+Reads finished runs; returns the content of `comparison.json`. Intervals are percentiles of a bootstrap over held-out
+tasks (Efron 1979, Annals of Statistics 7:1), the unit that was drawn: completions of one task are much alike. The
+difference between two methods is taken on the same resampled tasks.
 """
 
 from __future__ import annotations

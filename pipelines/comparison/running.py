@@ -1,7 +1,7 @@
 """The runs of a comparison: for each seed the first method samples and judges, the others train on the very same.
 
-Takes a comparison and a folder; leaves there an ordinary run of the first method and seed with a page, the other runs
-under `comparison/seed-<seed>/<method>/`, and `comparison.json`. What is done and intact is not done again.
+Reads a comparison; writes into a folder an ordinary run of the first method and seed with a page, the other runs under
+`comparison/seed-<seed>/<method>/`, and `comparison.json`. What is done and intact is not done again.
 """
 
 from __future__ import annotations

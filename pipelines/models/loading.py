@@ -7,7 +7,6 @@ or download.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib.util
 import inspect
@@ -25,7 +24,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from pipelines.errors import ModelError
+from pipelines.errors import ModelError, nearest
 from pipelines.models.bundled import bundled_folder
 from pipelines.run.files import file_sha256
 from pipelines.config import ModelConfig
@@ -68,12 +67,13 @@ def _quantization(settings: dict[str, Any]) -> BitsAndBytesConfig:
     known = inspect.signature(BitsAndBytesConfig).parameters
     unknown = [name for name in settings if name not in known]
     if unknown:
-        nearest = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.0)[0]
-        raise ModelError(f"unknown key {unknown[0]!r} in model.quantization; did you mean {nearest!r}?")
+        raise ModelError(
+            f"unknown key {unknown[0]!r} in model.quantization; did you mean {nearest(unknown[0], known)!r}?"
+        )
     try:
         return BitsAndBytesConfig(**settings)
     except (TypeError, ValueError) as error:
-        raise ModelError(f"model.quantization: {error}; mend the section (BitsAndBytesConfig refused it)") from error
+        raise ModelError(f"model.quantization: {error}; fix the section (BitsAndBytesConfig refused it)") from error
 
 
 def load_tokenizer(name: str | ModelConfig) -> PreTrainedTokenizerBase:

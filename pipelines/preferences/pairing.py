@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rapidfuzz.distance import Levenshtein
 
+from pipelines import seeds
 from pipelines.errors import DataError
 from pipelines.records import Pair, Sample, Task
 from pipelines.config import PreferencesConfig
@@ -60,7 +61,7 @@ def build_pairs(
     pairs: list[Pair] = []
     outcomes: dict[tuple[str, int], str] = {}
     for task in tasks:
-        rng = random.Random(f"{seed}/{task.id}/pairs")  # noqa: S311 - reproducible, not secret
+        rng = seeds.rng(seed, f"{task.id}/pairs")
         own = {sample.index: scores[task.id, sample.index] for sample in samples[task.id]}
         candidates = Candidates(samples=_usable(samples[task.id], settings, outcomes), scores=own)
         made = 0
@@ -154,7 +155,7 @@ def _cap_families(pairs: list[Pair], family: Mapping[str, str], cap: int | None,
     """At most `cap` pairs of a family, a seeded choice among them, in their order."""
     if cap is None:
         return pairs
-    rng = random.Random(f"{seed}/family cap")  # noqa: S311 - reproducible, not secret
+    rng = seeds.rng(seed, "family cap")
     kept: set[int] = set()
     for name in dict.fromkeys(family.values()):
         members = [index for index, pair in enumerate(pairs) if family[pair.task_id] == name]

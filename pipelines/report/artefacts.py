@@ -1,6 +1,6 @@
 """A run's files as the page quotes them: every number on the page says which file it is in, and where.
 
-Takes files of a run folder; leaves `Artefact`s, whose values come out as HTML `<data>` elements with the file and a
+Reads files of a run folder; returns `Artefact`s, whose values come out as HTML `<data>` elements with the file and a
 JSON pointer (RFC 6901) in `data-source`. A number that is computed here says of what, in `data-formula`. A file that is
 damaged, or lacks what is asked for, raises DataError with its name, the place and the script that makes it again.
 """
@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from markupsafe import Markup
 
 from pipelines.errors import DataError
-from pipelines.report.excerpts import clip
 from pipelines.run.folder import Run
+from pipelines.text import clip
 
 Key = str | int
 
@@ -115,6 +115,16 @@ class Artefact:
     def derive(self, value: Any, formula: str, *keys: Key, form: str = "count") -> Markup:
         """A value that was computed of what is at a place, as an element that says how."""
         return element(value, form, self.source(*keys), formula)
+
+    def total(self, places: Sequence[tuple[Key, ...]], form: str = "count") -> Markup:
+        """The sum of the numbers at some places, as an element that names them all; of one place, its number."""
+        if len(places) == 1:
+            return self.show(*places[0], form=form)
+        for keys in places:
+            self.number(*keys)
+        return element(
+            sum(self.at(*keys) for keys in places), form, " ".join(self.source(*keys) for keys in places), "sum"
+        )
 
     def source(self, *keys: Key) -> str:
         """The place as it is written into `data-source`."""

@@ -1,6 +1,6 @@
 """Question 1 on the page: the sequence's matrices before and after training, the zeros, and the evidence beyond them.
 
-Takes `attention/` of a run; leaves what its template shows. A matrix is a table of shaded cells, so that it is read,
+Reads `attention/` of a run; returns what its template shows. A matrix is a table of shaded cells, so that it is read,
 printed and shown in the dark as what it is; a sequence too long for that is shown as the figure that the probe drew.
 """
 
@@ -16,8 +16,8 @@ from markupsafe import Markup
 from pipelines.attention.maps import AttentionMaps
 from pipelines.attention.scores import telling_head
 from pipelines.report.artefacts import Artefact, element, load_artefact
-from pipelines.report.excerpts import clip
 from pipelines.run.folder import Run
+from pipelines.text import clip
 
 _SCRIPT = "probe_attention.py"
 _LONGEST_TABLE = 12

@@ -1,6 +1,6 @@
 """What changed, on the page: held-out rates, ordinary chat, and the same prompts and seeds answered before and after.
 
-Takes a run's metrics and evaluation; leaves what its template shows. Failures are shown as they are: beside the
+Reads a run's metrics and evaluation; returns what its template shows. Failures are shown as they are: beside the
 handout's own prompt and one of each family, a completion of each family that is still wrong after training.
 """
 
@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
 from pipelines.errors import DataError
-from pipelines.readable import Excerpt
 from pipelines.records import Completion, Task, Verdict, from_json, load_lines
 from pipelines.report.artefacts import Artefact, element, load_artefact
-from pipelines.report.excerpts import clip
 from pipelines.report.figures import draw_rates, keep
 from pipelines.run.folder import Run
+from pipelines.tasks import Handout
 from pipelines.tasks.splits import handout_task
+from pipelines.text import Excerpt, clip
 
 _SCRIPT = "evaluate_policy.py"
 _PHASES = ("before", "after")
@@ -45,7 +44,7 @@ class Answer:
 Rows = dict[Place, tuple[int, Completion, Verdict]]
 
 
-def describe_behaviour(run: Run, handout: Path) -> dict[str, Any]:
+def describe_behaviour(run: Run, handout: Handout) -> dict[str, Any]:
     """What the template shows; `metrics` is None where nothing was evaluated."""
     metrics = load_artefact(run, "metrics.json", _SCRIPT)
     if metrics is None or not metrics.has("before"):

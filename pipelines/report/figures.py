@@ -1,6 +1,6 @@
 """Figures of what training changed: held-out rates before and after, and the course of training. SVG and PNG.
 
-Takes metrics or a trainer's log; leaves drawings as bytes, in the page's colours on paper. The page shows them in its
+Reads metrics or a trainer's log; returns drawings as bytes, in the page's colours on paper. The page shows them in its
 other colours in the dark; the run folder keeps them as files, for other documents.
 """
 
@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pipelines.attention.figures import render
-from pipelines.readable import readable, shortened
 from pipelines.report.artefacts import Artefact
 from pipelines.run.files import write_bytes
 from pipelines.run.folder import Run
+from pipelines.text import one_line
 
 MEASURE_NAMES = {"valid": "valid JSON", "schema_valid": "valid under the schema", "exact": "exactly right"}
 PROMPTINGS = {"bare": "bare prompt", "worked_examples": "with worked examples"}
@@ -146,7 +146,7 @@ def _dress_rates(panel: Axes, prompting: str, measure: str) -> None:
 
 def _named(name: str) -> str:
     # A dollar would start matplotlib's own formulas.
-    return shortened(readable(name), _LONGEST_NAME).replace("$", r"\$")
+    return one_line(name, _LONGEST_NAME).replace("$", r"\$")
 
 
 def _dumbbell(panel: Axes, place: int, metrics: Artefact, where: tuple[str, str, str]) -> None:

@@ -1,27 +1,28 @@
 """Question 2a on the page: the handout's samples before the parser, real pairs, what became of the rest, the labelers.
 
-Takes the handout and a run's dataset, labels and manifest; leaves what its template shows.
+Reads the handout and a run's datasets, labels and manifest; returns what its template shows. Pairs, and what became of
+the completions, are those of all rounds together.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet
 from markupsafe import Markup
+from rapidfuzz.distance import Prefix
 
 from pipelines.errors import DataError
-from pipelines.readable import Excerpt
 from pipelines.records import TIERS, Verdict
 from pipelines.report.artefacts import Artefact, element, load_artefact, manifest_of
-from pipelines.report.excerpts import clip
-from pipelines.report.tape import Tape, read_tape
+from pipelines.report.parse_trace import ParseTrace, trace_parse
 from pipelines.rewards import judge
 from pipelines.run.folder import Run
-from pipelines.tasks import load_handout
+from pipelines.run.stages import PAIR
+from pipelines.tasks import Handout
 from pipelines.tasks.splits import handout_task
+from pipelines.text import Excerpt, clip
 
 _SHOWN_PAIRS = 6
 _HANDOUT = "samples/handout.yaml"
@@ -33,22 +34,22 @@ class Sample:
 
     text: Excerpt
     verdict: Verdict
-    tape: Tape
+    trace: ParseTrace
     stop: Markup
     """The offset at which the parser stops."""
 
 
-def judge_samples(handout: Path) -> dict[str, Any]:
+def judge_samples(handout: Handout) -> dict[str, Any]:
     """The handout's samples step by step, and the tier that tells them apart (None when none does)."""
     task = handout_task(handout)
     samples = []
-    for index, text in enumerate(load_handout(handout).samples):
+    for index, text in enumerate(handout.samples):
         verdict = judge(text, task)
         samples.append(
             Sample(
                 text=clip(text),
                 verdict=verdict,
-                tape=read_tape(text),
+                trace=trace_parse(text),
                 stop=element(verdict.offset, "count", f"{_HANDOUT}#/samples/{index}", "offset"),
             )
         )
@@ -62,25 +63,25 @@ def judge_samples(handout: Path) -> dict[str, Any]:
     }
 
 
-def describe_labels(run: Run, handout: Path) -> dict[str, Any]:
-    """What the template of question 2a shows; `pairs` and `agreement` are None where there are none."""
-    manifest = manifest_of(run)
+def describe_labels(run: Run, rounds: int) -> dict[str, Any]:
+    """What the template of question 2a shows of a run of so many rounds; `pairs` and `agreement` may be None."""
     return {
-        **judge_samples(handout),
-        "pairs": _pairs(run),
-        "manifest": manifest,
-        "fates": _fates(manifest) if manifest.has("stages", "pair", "fates") else None,
+        "pairs": _pairs(run.in_round(rounds, rounds)),
+        "rounds": rounds,
+        "fates": _fates(manifest_of(run), [PAIR.in_round(number + 1, rounds).name for number in range(rounds)]),
         "agreement": load_artefact(run, "labels/agreement.json", "compare_labelers.py"),
     }
 
 
 def _pairs(run: Run) -> dict[str, Any] | None:
-    """A real pair of each of the first families, in the dataset's order, and how many there are."""
-    if not run.dataset.exists():
+    """A real pair of each of the first families, latest round first, and how many all rounds made."""
+    folders = [folder / "pairs" for folder in (run.dataset, *run.earlier_datasets) if folder.exists()]
+    if not folders:
         return None
     shown: dict[str, dict[str, Any]] = {}
     count = 0
-    for file in sorted((run.dataset / "pairs").glob("*.parquet"), reverse=True):  # train before test
+    # Of each round train before test.
+    for file in [file for folder in folders for file in sorted(folder.glob("*.parquet"), reverse=True)]:
         name = file.relative_to(run.root).as_posix()
         try:
             rows = pyarrow.parquet.read_table(file).to_pylist()
@@ -93,12 +94,13 @@ def _pairs(run: Run) -> dict[str, Any] | None:
                 f"{name}: not a table of pairs ({reason}); run scripts/build_preferences.py again"
             ) from error
         count += len(rows)
-    return {"count": element(count, "count", "dataset/pairs", "rows"), "shown": list(shown.values())}
+    source = " ".join(folder.relative_to(run.root).as_posix() for folder in folders)
+    return {"count": element(count, "count", source, "rows"), "shown": list(shown.values())}
 
 
 def _pair(row: dict[str, Any], source: str) -> dict[str, Any]:
     chosen, rejected = row["chosen"][0]["content"], row["rejected"][0]["content"]
-    same = divergence(chosen, rejected)
+    same = Prefix.similarity(chosen, rejected)
     return {
         "source": source,
         "prompt": clip(row["prompt"][-1]["content"]),
@@ -110,14 +112,6 @@ def _pair(row: dict[str, Any], source: str) -> dict[str, Any]:
     }
 
 
-def divergence(one: str, other: str) -> int:
-    """How many characters two texts share from their start."""
-    same = 0
-    while same < min(len(one), len(other)) and one[same] == other[same]:
-        same += 1
-    return same
-
-
 def around(text: str, place: int) -> dict[str, Any]:
     """A text in two parts at a place: the end of what stands before it, and the beginning of what follows."""
     before = 200
@@ -127,15 +121,19 @@ def around(text: str, place: int) -> dict[str, Any]:
     return {"before": ("…" if start else "") + clip(text[start:place]).text, "rest": rest.text, "whole": whole}
 
 
-def _fates(manifest: Artefact) -> list[dict[str, Any]]:
-    """What became of all completions, most frequent first, each with its share of them."""
-    fates = manifest.table("stages", "pair", "fates")
-    total = sum(manifest.number("stages", "pair", "fates", name) for name in fates)
+def _fates(manifest: Artefact, stages: list[str]) -> list[dict[str, Any]] | None:
+    """What became of the completions of all rounds, most frequent first, each with its share; None where untold."""
+    told = [stage for stage in stages if manifest.has("stages", stage, "fates")]
+    places: dict[str, list[tuple[str, ...]]] = {}
+    for stage in told:
+        for name in manifest.table("stages", stage, "fates"):
+            places.setdefault(name, []).append(("stages", stage, "fates", name))
+    counts = {name: sum(manifest.number(*keys) for keys in found) for name, found in places.items()}
     return [
         {
             "name": clip(name, 80).text,
-            "count": manifest.show("stages", "pair", "fates", name),
-            "width": f"{100 * fates[name] / total:.1f}%",
+            "count": manifest.total(places[name]),
+            "width": f"{100 * counts[name] / sum(counts.values()):.1f}%",
         }
-        for name in sorted(fates, key=lambda name: -fates[name])
-    ]
+        for name in sorted(counts, key=lambda name: -counts[name])
+    ] or None

@@ -1,6 +1,6 @@
 """The other answers to question 2b on the page: methods trained on the same samples, their rates, distance and costs.
 
-Takes a comparison's `comparison.json`; leaves what its template shows, in the order of what was measured.
+Reads a comparison's `comparison.json`; returns what its template shows, in the order of what was measured.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import Any
 from markupsafe import Markup
 
 from pipelines.report.artefacts import Artefact, load_artefact
-from pipelines.report.excerpts import clip
 from pipelines.report.figures import PROMPTINGS, draw_methods, keep
 from pipelines.run.folder import Run
+from pipelines.text import clip
 
-_SCRIPT = "compare_methods.py"
+_SCRIPT = "compare_runs.py"
 
 
 def describe_methods(run: Run) -> dict[str, Any]:

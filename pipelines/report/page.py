@@ -1,7 +1,7 @@
 """The page of a run: everything computed from the run folder, nothing typed in, nothing fetched.
 
-Takes a run folder; leaves `report.html`, one self-contained file, and its figures as files. A stage that has not run
-leaves a section that names the command to run, a damaged file one that names the file, and the other sections stay.
+Reads a run folder; writes `report.html`, one self-contained file, and its figures as files. A stage that has not run
+has a section that names the command to run, a damaged file one that names the file, and the other sections stay.
 Model output is untrusted: the templates escape all of it, and the page's own policy runs nothing but its own script.
 """
 
@@ -14,7 +14,6 @@ import json
 import shlex
 from collections.abc import Callable
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -22,10 +21,9 @@ from markupsafe import Markup
 
 from pipelines.config import Config
 from pipelines.errors import PipelineError
-from pipelines.pages import policy_hash
+from pipelines.html import page_environment, policy_hash
 from pipelines.report.attention import Explorer, Matrix, describe_attention, load_explorer
 from pipelines.report.behaviour import describe_behaviour
-from pipelines.report.excerpts import clip
 from pipelines.report.labels import describe_labels, judge_samples
 from pipelines.report.methods import describe_methods
 from pipelines.report.provenance import describe_provenance
@@ -33,8 +31,8 @@ from pipelines.report.update import describe_update
 from pipelines.run.files import write_text
 from pipelines.run.folder import Run
 from pipelines.run.stages import PLAN
-from pipelines.tasks import handout_path, load_handout
-from pipelines.tasks.handout import Handout
+from pipelines.tasks import Handout, handout_path, load_handout
+from pipelines.text import clip
 
 Context = dict[str, Any]
 Described = tuple[str, str, str, Callable[[], Context]]
@@ -56,36 +54,37 @@ class Section:
 
 def render_report(config: Config, run: Run) -> dict[str, Any]:
     """Write `report.html` and `figures/`; returns the page's size."""
-    path = handout_path(config, run)
-    handout = load_handout(path)
+    handout = load_handout(handout_path(config, run))
+    sheet = judge_samples(handout)
     environment = _environment(run)
-    sections = [_section(environment, *described) for described in _described(run, path, handout)]
+    described = _described(run, config.rounds, handout, sheet)
+    sections = {one[0]: _section(environment, *one) for one in described}
     page = environment.get_template("report.html.j2").render(
         **_shell(_explorer(run)),
         run_name=clip(run.root.resolve().name, 80).text,
         handout=handout,
         closing_key=_closing_key(run, handout),
         sections=sections,
-        matrix=_first_matrix(sections),
-        sheet=judge_samples(path),
+        matrix=_first_matrix(sections["attention"]),
+        sheet=sheet,
     )
     write_text(run.report_file, page)
     return {"kilobytes": len(page.encode()) // 1000}
 
 
-def _described(run: Run, path: Path, handout: Handout) -> list[Described]:
+def _described(run: Run, rounds: int, handout: Handout, sheet: Context) -> list[Described]:
     """Every section's name, what stands over its heading, the heading, and what it shows."""
     asked = {"handout": handout}
     described: list[Described] = [
         ("attention", "Question 1", "Which attention weights does it compute, and which must be 0?",
          lambda: {**describe_attention(run), **asked}),
         ("labels", "Question 2a", "How do we get a label that one sample is better?",
-         lambda: {**describe_labels(run, path), **asked}),
+         lambda: {**describe_labels(run, rounds), **sheet, **asked}),
         ("update", "Question 2b", "How does that label update the model?", lambda: describe_update(run)),
         ("methods", "Question 2b, other answers", "Which update did best on the same samples?",
          lambda: describe_methods(run)),
         ("behaviour", "What changed", "Held-out prompts, before and after",
-         lambda: {**describe_behaviour(run, path), **asked}),
+         lambda: {**describe_behaviour(run, handout), **asked}),
         ("provenance", "Provenance", "What made this page", lambda: describe_provenance(run)),
     ]  # fmt: skip
     has_compared = (run.root / "comparison.json").exists()
@@ -93,13 +92,7 @@ def _described(run: Run, path: Path, handout: Handout) -> list[Described]:
 
 
 def _environment(run: Run) -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipelines.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment("pipelines.report")
     environment.filters.update(clip=clip)
     environment.globals.update(command=_commands(run), whole_run=_command(run, "run_pipeline.py"))
     return environment
@@ -142,9 +135,9 @@ def _explorer(run: Run) -> Explorer | None:
     return load_explorer(run) if (run.attention / "before.json").exists() else None
 
 
-def _first_matrix(sections: list[Section]) -> Matrix | None:
+def _first_matrix(attention: Section) -> Matrix | None:
     """The matrix that the worksheet's answers show: the first head before training."""
-    context = sections[0].context or {}
+    context = attention.context or {}
     first = context["first"][0] if context.get("maps") else None
     return first if isinstance(first, Matrix) else None
 

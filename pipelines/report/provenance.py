@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pipelines.report.artefacts import Artefact, manifest_of
-from pipelines.report.excerpts import clip
 from pipelines.run.folder import Run
+from pipelines.text import clip
 
 
 def describe_provenance(run: Run) -> dict[str, Any]:

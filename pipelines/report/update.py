@@ -1,6 +1,6 @@
 """Question 2b on the page: the loss as a formula, one pair's numbers in it, the rounds, and the course of training.
 
-Takes a run's `training/` and manifest; leaves what its template shows. The formula is that of the run's own method;
+Reads a run's `training/` and manifest; returns what its template shows. The formula is that of the run's own method;
 only DPO's sigmoid loss is followed number by number.
 """
 
@@ -10,15 +10,25 @@ import math
 from typing import Any
 
 from markupsafe import Markup
+from rapidfuzz.distance import Prefix
 
 from pipelines.report.artefacts import Artefact, load_artefact, manifest_of
-from pipelines.report.excerpts import clip
 from pipelines.report.figures import draw_curves, keep
-from pipelines.report.labels import around, divergence
+from pipelines.report.labels import around
 from pipelines.run.folder import Run
+from pipelines.text import clip
 
 _SCRIPT = "train_dpo.py"
 _ROUND = ("sample", "pair", "train")
+_TOTALS = {
+    "steps": "count",
+    "pairs": "count",
+    "training_seconds": "minutes",
+    "replayed_pairs": "count",
+    "rehearsed_rows": "count",
+}
+"""Facts of a training of which the page tells the sum over the rounds, and how each is written."""
+_TOLD_IF_ANY = ("replayed_pairs", "rehearsed_rows")
 _ENDING_STEPS = 5
 _PHASES = ("before", "after")
 _LOSSES = ("sigmoid",)
@@ -32,6 +42,7 @@ def describe_update(run: Run) -> dict[str, Any]:
     if log is None or not manifest.has("stages", "train"):
         return {"log": None}
     facts = manifest.table("stages", "train")
+    rounds = round_names(manifest)
     entries = [log.table(place) for place in range(len(log.rows()))]
     return {
         "log": log,
@@ -39,7 +50,8 @@ def describe_update(run: Run) -> dict[str, Any]:
         "method": facts.get("method", "dpo"),
         "alerts": [clip(str(alert)).text for alert in facts.get("alerts") or ()],
         "margins": _margins(log),
-        "rounds": round_names(manifest),
+        "rounds": rounds,
+        "totals": {fact: _total(manifest, [names["train"] for names in rounds], fact) for fact in _TOTALS},
         "worked": _worked(run),
         "figure": keep(run, "training", draw_curves(entries)),
         "has_held_out": any("held_out/exact" in row for row in entries),
@@ -51,6 +63,14 @@ def round_names(manifest: Artefact) -> list[dict[str, str]]:
     stages = manifest.table("stages")
     earlier = sorted(int(name.removeprefix("train_")) for name in stages if name.removeprefix("train_").isdecimal())
     return [{name: f"{name}{suffix}" for name in _ROUND} for suffix in [*(f"_{number}" for number in earlier), ""]]
+
+
+def _total(manifest: Artefact, stages: list[str], fact: str) -> Markup | None:
+    """A fact of the trainings of all rounds together; None where there is nothing to tell."""
+    places = [("stages", stage, fact) for stage in stages]
+    if fact in _TOLD_IF_ANY:
+        places = [keys for keys in places if manifest.has(*keys) and manifest.number(*keys)]
+    return manifest.total(places, form=_TOTALS[fact]) if places else None
 
 
 def _margins(log: Artefact) -> dict[str, Markup] | None:
@@ -73,7 +93,7 @@ def _worked(run: Run) -> dict[str, Any] | None:
     if pair is None:
         return None
     chosen, rejected = str(pair.at("chosen")), str(pair.at("rejected"))
-    same = divergence(chosen, rejected)
+    same = Prefix.similarity(chosen, rejected)
     losses = [str(name) for name in pair.at("loss_type")] if pair.has("loss_type") else list(_LOSSES)
     return {
         "pair": pair,

@@ -1,4 +1,4 @@
-"""What a figure was made with: versions of Python and the libraries, the machine, the git revision."""
+"""What a figure was made with: versions of Python and the libraries, the machine, the git revision, memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import contextlib
 import importlib.metadata
 import os
 import platform
+import resource
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,12 @@ def provenance() -> dict[str, Any]:
             versions[library] = importlib.metadata.version(library)
     machine = {"platform": platform.platform(), "processor": _processor(), "cores": os.cpu_count()}
     return {"versions": versions, "machine": machine, "git_revision": _git_revision()}
+
+
+def peak_rss_mb() -> int:
+    """Largest resident size of this process so far, in MB (Linux counts kilobytes, macOS bytes)."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 1_000_000
 
 
 def _processor() -> str:

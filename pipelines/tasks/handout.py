@@ -1,6 +1,6 @@
 """The class handout: the sequence of question 1, the request and the two samples of question 2, the closing questions.
 
-Takes a YAML file (`data/handout.yaml` unless the config names another) and leaves a `Handout`, so that another
+Reads a YAML file (`data/handout.yaml` unless the config names another); returns a `Handout`, so that another
 teacher's sequence, request or samples need no code.
 """
 

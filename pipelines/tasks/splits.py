@@ -8,22 +8,21 @@ generator of its own, so asking for more training tasks leaves those for test as
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
-import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from pipelines import seeds
 from pipelines.config import Config
-from pipelines.errors import ConfigError, DataError
+from pipelines.errors import ConfigError, DataError, nearest
 from pipelines.records import Split, Task, dump_lines
 from pipelines.run.files import write_text
 from pipelines.run.folder import Run
 from pipelines.run.shipped import shipped
 from pipelines.tasks.families import FAMILIES, Draft
-from pipelines.tasks.handout import load_handout
+from pipelines.tasks.handout import Handout, load_handout
 from pipelines.tasks.keys import task_key
 from pipelines.tasks.task_files import load_task_file
 
@@ -39,11 +38,11 @@ def build_tasks(config: Config) -> list[Task]:
     families = config.tasks.families
     for name in families:
         if name not in FAMILIES:
-            nearest = difflib.get_close_matches(name, FAMILIES, n=1, cutoff=0.0)[0]
             raise ConfigError(
-                f"tasks.families: unknown family {name!r}; did you mean {nearest!r}? (known: {', '.join(FAMILIES)})"
+                f"tasks.families: unknown family {name!r}; did you mean {nearest(name, FAMILIES)!r}? "
+                f"(known: {', '.join(FAMILIES)})"
             )
-    handout = handout_task(shipped(config.attention.handout))
+    handout = handout_task(load_handout(shipped(config.attention.handout)))
     loaded = [load_task_file(shipped(file), config.tasks.group_by) for file in config.tasks.files]
     grouped = iter(_group([handout, *(task for tasks in loaded for task in tasks)]))
     tasks = [next(grouped)]
@@ -84,9 +83,8 @@ def _group(tasks: list[Task]) -> list[Task]:
     return [dataclasses.replace(task, key=tasks[root(index)].key) for index, task in enumerate(tasks)]
 
 
-def handout_task(path: Path) -> Task:
+def handout_task(handout: Handout) -> Task:
     """The handout's own request as a task for test."""
-    handout = load_handout(path)
     return Task(
         id=f"{handout.family}/handout",
         family=handout.family,
@@ -106,7 +104,7 @@ def _handout_schema(target: str) -> dict[str, object]:
 
 def _draw(family: str, split: Split, count: int, seed: int, others: list[Task]) -> list[Task]:
     """`count` tasks of a family whose keys are new to the family and to every other split."""
-    rng = random.Random(f"{seed}/{family}/{_STREAMS[split]}")  # noqa: S311 - reproducible, not secret
+    rng = seeds.rng(seed, f"{family}/{_STREAMS[split]}")
     taken = {task.key for task in others if task.split != split or task.family == family}
     drawn: list[Task] = []
     while len(drawn) < count:

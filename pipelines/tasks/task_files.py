@@ -8,13 +8,12 @@ DataError with file and line; nothing is skipped but empty lines.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import DataError
+from pipelines.errors import DataError, nearest
 from pipelines.records import Message, Task
 from pipelines.rewards import JSONRejected, check_task, parse_json
 from pipelines.tasks.keys import task_key
@@ -108,8 +107,10 @@ def _row(where: str, line: str, group_by: str | None) -> dict[str, Any]:
         raise DataError(f"{where}: must be an object with a `prompt`, got {line.strip()[:80]!r}; add one")
     for field in row:
         if field not in FIELDS and field != group_by:
-            nearest = difflib.get_close_matches(field, FIELDS, n=1, cutoff=0.0)[0]
-            raise DataError(f"{where}: unknown field {field!r}; did you mean {nearest!r}? (known: {', '.join(FIELDS)})")
+            raise DataError(
+                f"{where}: unknown field {field!r}; did you mean {nearest(field, FIELDS)!r}? "
+                f"(known: {', '.join(FIELDS)})"
+            )
     return row
 
 

@@ -7,7 +7,6 @@ decides (output folder, seed) and what the machine decides (CPU, bfloat16) is se
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import warnings
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,7 +15,7 @@ import peft
 import torch
 import trl
 
-from pipelines.errors import ConfigError
+from pipelines.errors import ConfigError, nearest
 from pipelines.config import ModelConfig, TrainingConfig
 
 TrainerConfig: TypeAlias = "trl.DPOConfig | trl.SFTConfig | trl.KTOConfig | trl.GRPOConfig"
@@ -63,8 +62,9 @@ def _check_keys(kind: type, section: dict[str, Any], where: str) -> None:
     known = {field.name: field for field in dataclasses.fields(kind)}
     for key, value in section.items():
         if key not in known:
-            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
-            raise ConfigError(f"unknown key {key!r} in {where} ({kind.__name__}); did you mean {nearest!r}?")
+            raise ConfigError(
+                f"unknown key {key!r} in {where} ({kind.__name__}); did you mean {nearest(key, known)!r}?"
+            )
         if isinstance(value, str) and _is_number(value):
             raise ConfigError(f"{where}.{key} must be a number, got the text {value!r}; take the quotes off")
 

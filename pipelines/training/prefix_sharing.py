@@ -1,6 +1,6 @@
 """Every distinct prefix of a batch once: prompts, and what completions have in common, are computed for all their rows.
 
-Takes the batch that TRL's collator makes and leaves what TRL's trainer expects of the model: per-token values in that
+Reads the batch that TRL's collator makes and returns what TRL's trainer expects of the model: per-token values in that
 batch's own layout. In between, the rows become prefix trees, each laid out depth first in one packed row: a token's
 position is its depth, and it sees itself and its ancestors. So a pair's prompt is computed once for the chosen and the
 rejected, worked examples once for all requests that follow them, a chat template's opening once for the batch; and the
@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
+from rapidfuzz.distance import Prefix
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -122,7 +123,7 @@ def lay_out(input_ids: Int[Tensor, "row token"], labels: Int[Tensor, "row token"
         return None
     lengths = [predicted[row][-1] + 1 for row in order]
     sequences = [ids[row][:length] for row, length in zip(order, lengths, strict=True)]
-    shared = [0, *map(_common_prefix, sequences, sequences[1:])]
+    shared = [0, *map(Prefix.similarity, sequences, sequences[1:])]
     runs, width = pack(lengths, shared)
     trees = [_Tree([], [], []) for _ in runs]
     found: dict[tuple[int, int], int] = {}
@@ -174,13 +175,6 @@ class _Tree:
         """For each place of the row the first behind its subtree; padding is alone with itself."""
         count = len(self.tokens)
         return [self.closed.get(place, count) for place in range(count)] + list(range(count + 1, width + 1))
-
-
-def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
-    for place, (mine, theirs) in enumerate(zip(one, other, strict=False)):
-        if mine != theirs:
-            return place
-    return min(len(one), len(other))
 
 
 def _padded(values: list[int], width: int) -> list[int]:

@@ -7,11 +7,12 @@ others alone forgets it; to go over the old ones again is experience replay (as 
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from datasets import Dataset, concatenate_datasets
+
+from pipelines import seeds
 
 
 def replayed_pairs(
@@ -24,7 +25,7 @@ def replayed_pairs(
     """
     open_tasks = set(sampled) - set(pairs["task_id"])
     room = {family: per_family - count for family, count in Counter(pairs["family"]).items()}
-    rng = random.Random(f"{seed}/replay")  # noqa: S311 - reproducible, not secret
+    rng = seeds.rng(seed, "replay")
     added = []
     for table in earlier:
         rows = list(enumerate(zip(table["task_id"], table["family"], strict=True)))

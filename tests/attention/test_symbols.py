@@ -8,7 +8,6 @@ from transformers import PreTrainedTokenizerFast
 
 from pipelines.attention import encode, probe, symbol_ids
 from pipelines.errors import DataError
-from pipelines.readable import readable
 
 HANDOUT = ("1", "a", "2", "b", "3")
 
@@ -83,10 +82,3 @@ def test_a_symbol_cut_between_tokens_keeps_its_text(bundled):
     sequence = encode(tokenizer, "😀 1 👩‍🔬", split="text")
     assert max(len(group) for group in sequence.groups) > 2
     assert probe(model, tokenizer, sequence).symbols() == ("😀", "1", "👩‍🔬")
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"), [("\u202eabc", "\\u202eabc"), ("a\x1b[31m", "a\\u001b[31m"), ("é 👩‍🔬", "é 👩‍🔬")]
-)
-def test_what_would_move_the_cursor_or_turn_the_line_is_spelt_out(text: str, shown: str):
-    assert readable(text) == shown

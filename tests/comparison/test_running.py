@@ -47,7 +47,7 @@ def test_every_method_trains_on_the_same_samples_and_the_page_says_which_did_bes
     (root / "comparison" / "seed-1").mkdir(parents=True)
     plant_run(root / "comparison" / "seed-1" / "dpo", comparison_file, 1)
     arguments = ["--config", str(comparison_file), "--run", str(root)]
-    assert load_script("compare_methods")(arguments) == 0
+    assert load_script("compare_runs")(arguments) == 0
     found = json.loads((root / "comparison.json").read_text())
     assert [(row["method"], row["seed"], row["trainer"]) for row in found["runs"]] == [
         ("dpo", 0, "dpo"),
@@ -67,7 +67,7 @@ def test_every_method_trains_on_the_same_samples_and_the_page_says_which_did_bes
     assert 'id="methods"' in page
 
     written = {folder: (folder / "adapter" / "adapter_model.safetensors").stat().st_mtime_ns for folder in folders}
-    assert load_script("compare_methods")(arguments) == 0
+    assert load_script("compare_runs")(arguments) == 0
     assert written == {
         folder: (folder / "adapter" / "adapter_model.safetensors").stat().st_mtime_ns for folder in folders
     }

@@ -66,7 +66,9 @@ class Oracle:
         self.run = run
 
     def expected(self, source: str, formula: str | None) -> Any:
-        """The value that the page should show for a place and, if it is computed, a formula."""
+        """The value that the page should show for a place and, if it is computed, a formula; several places add up."""
+        if " " in source:
+            return sum(self.expected(place, None if formula == "sum" else formula) for place in source.split(" "))
         name, _, pointer = source.partition("#")
         keys = [unquote(key).replace("~1", "/").replace("~0", "~") for key in pointer.split("/")[1:]]
         if formula is None:

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from pipelines.records import Completion, Task, dump_lines, load_lines
-from pipelines.report.excerpts import clip
 from tests.report.conftest import do, render
 
 HOSTILE = (
@@ -96,18 +95,3 @@ def test_a_hostile_handout_stays_text_on_page_and_sheet(show, begun, shipped: st
     assert page.problems == []
     assert page.evaluate("document.querySelectorAll('script').length") == 1
     assert page.get_attribute("#closing-2", "data-question").startswith("</textarea>")
-
-
-@pytest.mark.parametrize(
-    ("text", "shown", "whole"),
-    [
-        ("plain", "plain", None),
-        ("a\nb", "a\nb", None),
-        ("x" * 500, "x" * 400 + "…", 500),
-        ("\n" * 20, "\n" * 11 + "…", 20),
-        ("\x1b[31m\u202e", r"\u001b[31m\u202e", None),
-    ],
-)
-def test_an_excerpt(text: str, shown: str, whole: int | None):
-    excerpt = clip(text)
-    assert (excerpt.text, excerpt.whole_characters) == (shown, whole)

@@ -86,6 +86,15 @@ def test_the_run_of_two_rounds_has_a_table_of_them(show, changed: Path):
     ]
 
 
+def test_pairs_steps_and_completions_are_those_of_all_rounds(show, finished: Path):
+    page = show(finished)
+    labels = page.inner_text("section[aria-labelledby=labels]")
+    assert "made 32 pairs, of all rounds together." in labels  # 16 in each of two rounds
+    assert "12 steps over 32 pairs of all rounds" in page.inner_text("section[aria-labelledby=update]")
+    counts = page.locator(".fates td data").all_inner_texts()
+    assert sum(map(int, counts)) == 2 * 8 * 4  # rounds, tasks, planted completions of each
+
+
 @pytest.mark.parametrize(
     ("method", "formula"), [("sft", "loss = −log π(yw)"), ("kto", "loss = 1 − σ("), ("grpo", "advantage")]
 )
@@ -106,10 +115,10 @@ def test_alerts_and_held_out_measurements_are_told(show, changed: Path):
     page = show(render(changed))
     assert page.inner_text(".alert") == "step 3: <b>look</b>"
     text = page.inner_text("section[aria-labelledby=update]")
-    assert "Kept are the weights of step 3" in text
+    assert "Selected checkpoint: step 3 (latest within one standard error of the best" in text
     assert "the mean of those after each of the last 2 steps" in text
-    assert "After training is after the last step; kept are the weights of step 3." in text
-    assert "exactly right: 0 % before the first step, 25 % at the one that is kept" in text
+    assert "After training is after the last step; the selected checkpoint is that of step 3." in text
+    assert "exactly right: 0 % before the first step, 25 % at the selected checkpoint" in text
 
 
 def test_curves_have_a_second_row_where_held_out_tasks_were_measured():

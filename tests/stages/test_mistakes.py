@@ -15,12 +15,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCRIPTS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py"))
 RUNLESS = {
-    "collect_reflections": "--output",
-    "summarise_runs": "RUN",
     **{name: "--rounds" for name in SCRIPTS if name.startswith("benchmark_")},
 }
 """Scripts that work on no run, and so take no config, with an option that each has instead."""
-CONFIGURED = [name for name in SCRIPTS if name not in (*RUNLESS, "compare_methods")]
+CONFIGURED = [name for name in SCRIPTS if name not in (*RUNLESS, "compare_runs")]
 """Scripts of one experiment; what a comparison refuses is tested with it."""
 
 

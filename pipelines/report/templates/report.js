@@ -42,39 +42,24 @@
     }
   };
 
-  const save = (content, type, suffix) => {
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([content], { type }));
-    link.download = "closing-questions." + suffix;
-    link.click();
-    URL.revokeObjectURL(link.href);
-    status.textContent = "Saved as " + link.download + ".";
-  };
-
-  const json = () =>
-    JSON.stringify(
-      {
-        format: "closing-questions/1",
-        run: form.dataset.run,
-        handout: form.dataset.handout,
-        written: new Date().toISOString(),
-        name: name.value.trim() || null,
-        answers: answers(),
-      },
-      null,
-      2,
-    ) + "\n";
-
   const markdown = () => {
     const own = answers().filter((one) => one.answer.trim());
     const parts = own.map((one) => "## " + one.question + "\n\n" + one.answer.trim() + "\n");
     return ["# Closing questions\n", ...(name.value.trim() ? [name.value.trim() + "\n"] : []), ...parts].join("\n");
   };
 
+  const save = () => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([markdown()], { type: "text/markdown" }));
+    link.download = "closing-questions.md";
+    link.click();
+    URL.revokeObjectURL(link.href);
+    status.textContent = "Saved as " + link.download + ".";
+  };
+
   restore();
   form.addEventListener("input", keep);
   form.addEventListener("submit", (event) => event.preventDefault());
-  document.getElementById("closing-json").addEventListener("click", () => save(json(), "application/json", "json"));
-  document.getElementById("closing-markdown").addEventListener("click", () => save(markdown(), "text/markdown", "md"));
+  document.getElementById("closing-markdown").addEventListener("click", save);
   document.documentElement.dataset.ready = "";
 })();

@@ -1,6 +1,6 @@
 """A sample as the parser reads it, token by token: what is open, what may come next, and where it stops.
 
-Takes a text; leaves its steps. The parser itself is the oracle: after each token it is asked which characters some
+Reads a text; returns its steps. The parser itself is the oracle: after each token it is asked which characters some
 continuation would still accept (`pipelines.rewards.parse_json` and its `.offset`), so the steps cannot disagree with
 the verdict. Of a long text only the beginning and the steps before the stop are kept.
 """
@@ -10,8 +10,8 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from pipelines.report.excerpts import clip
 from pipelines.rewards import JSONRejected, parse_json
+from pipelines.text import clip
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|-?[0-9][0-9.eE+-]*|[A-Za-z]+|[ \t\n\r]+|.', re.DOTALL)
 _PROBES = {
@@ -47,7 +47,7 @@ class Step:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Tape:
+class ParseTrace:
     """A text up to where the parser stops, or all of it."""
 
     first: tuple[Step, ...]
@@ -55,7 +55,7 @@ class Tape:
     """Steps between `first` and `last`."""
     last: tuple[Step, ...]
     stop: int | None
-    """Offset of the first character that no continuation could mend, in characters; None for a text that parses."""
+    """Offset of the first character that no continuation could fix, in characters; None for a text that parses."""
     rest: str
     """What stands there; empty at the text's end."""
 
@@ -65,7 +65,7 @@ class Tape:
         return (self.last or self.first or (None,))[-1]
 
 
-def read_tape(text: str) -> Tape:
+def trace_parse(text: str) -> ParseTrace:
     """The parser's way through a text."""
     stop = _stop(text)
     sound = text if stop is None else text[:stop]
@@ -80,7 +80,7 @@ def read_tape(text: str) -> Tape:
         return Step(text=shown, position=position, open=opened[index], expected=expected)
 
     last = range(max(kept, len(tokens) - _KEPT_AT_END), len(tokens))
-    return Tape(
+    return ParseTrace(
         first=tuple(step(index) for index in range(kept)),
         left_out=len(tokens) - kept - len(last),
         last=tuple(step(index) for index in last),
