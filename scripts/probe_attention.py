@@ -6,7 +6,7 @@ Of a run, the handout's sequence before or after training:
 
 Of any model and text, and of an adapter beside it:
 
-    python scripts/probe_attention.py --model bundled --text "1 a 2 b 3"
+    python scripts/probe_attention.py --model bundled --text "The cat sat down, because it was tired."
     python scripts/probe_attention.py --model bundled --text "1 a 2 b 3" --adapter runs/default/adapter
 
 Writes <phase>*.safetensors and .json (maps), .svg and .png (one head) and explorer.html, into the run's attention/ or
@@ -37,12 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--phase", choices=list(PROBE), help="of a run (default: before)")
     free = parser.add_argument_group("any model and text, without a run")
     free.add_argument("--model", help="`bundled`, a folder or a Hub id (default: bundled)")
-    free.add_argument("--text", help='symbols separated by spaces (default: "1 a 2 b 3")')
+    free.add_argument("--text", help='prose, or symbols separated by spaces (default: "1 a 2 b 3")')
     free.add_argument("--adapter", type=Path, help="a folder of adapter or trained weights to set beside the model")
     free.add_argument("--other-adapter", type=Path, help="another run's, e.g. of another seed: the scale of the change")
     free.add_argument("--seeds", metavar="N", help="also score N seeded sequences of each kind; 4 or more")
     free.add_argument(
-        "--tokens", choices=["symbols", "text", "both"], help="one token a symbol, or as the tokenizer does; both"
+        "--tokens",
+        choices=["symbols", "text", "both"],
+        help="one token a symbol; as the tokenizer splits the text; both (default: both where each symbol is a token, "
+        "else text)",
     )
     free.add_argument("--prefix", choices=["none", "bos", "chat"], help="what stands before the text (default: none)")
     free.add_argument("--layers", metavar="N,N", help="some layers only, e.g. 0,5,6")
@@ -74,11 +77,12 @@ def _probe_text(arguments: argparse.Namespace, given: set[str]) -> int:
         raise ConfigError(f"--seeds must be one whole number, got {arguments.seeds!r}; e.g. 8")
     from pipelines.attention.free_text import Inquiry, probe_text
     from pipelines.attention.study import Subject
+    from pipelines.attention.symbols import Split
 
-    tokens = arguments.tokens or "both"
+    splits: dict[str, tuple[Split, ...]] = {"symbols": ("symbols",), "text": ("text",), "both": ("symbols", "text")}
     subject = Subject(
         text="1 a 2 b 3" if arguments.text is None else arguments.text,
-        splits=("symbols", "text") if tokens == "both" else (tokens,),
+        splits=splits.get(arguments.tokens),
         prefix=arguments.prefix or "none",
         layers=layers,
         heads=heads,

@@ -89,15 +89,19 @@ def _other(config: ModelConfig, folder: Path, subject: Subject) -> AttentionMaps
 def _summary(inquiry: Inquiry, before: Study, shown: Telling, findings: dict[Phase, dict[str, Any]], page: Path) -> str:
     maps, running = before.maps, before.maps.info["text_tokens"]
     running_shown = " · ".join(readable(token) for token in running[:12]) + (" …" if len(running) > 12 else "")
+    count = f"{len(running)} {'token' if len(running) == 1 else 'tokens'}"
+    as_text = (
+        f"{count}, as the tokenizer splits the text" if maps.info["split"] == "text" else f"As running text: {count}"
+    )
     lines = [
         f"layer {shown.layer}, head {shown.head} of {len(maps.layers)} × {len(maps.heads)}: {shown.rule}",
         "",
         table(maps, shown.layer, shown.head),
         "",
         "0: exactly 0, hidden by the mask, in every head.",
-        f"As running text: {len(running)} {'token' if len(running) == 1 else 'tokens'} ({running_shown}).",
+        f"{as_text} ({running_shown}).",
     ]
-    if len(inquiry.subject.splits) > sum(one.masked for one in before.passes.values()):
+    if len(before.splits) > sum(one.masked for one in before.passes.values()):
         lines.append(f"More than {EXTRAS_UP_TO} tokens: one split, with the mask; --tokens text shows the other split.")
     lines += _evidence_lines(findings, shown)
     lines.append(f"→ {page}")

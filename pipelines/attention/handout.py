@@ -34,7 +34,8 @@ def probe_handout(config: Config, run: RunDir, phase: Phase) -> dict[str, Any]:
         info["adapter"] = adapter_identity(folder)
     else:
         model, tokenizer = load_model(precise)
-    subject = Subject(text=" ".join(handout.sequence), prefix=config.attention.prefix)
+    # Symbols in any case: the page shows the handout's own five, never the pieces that a tokenizer cuts them into.
+    subject = Subject(text=" ".join(handout.sequence), splits=("symbols", "text"), prefix=config.attention.prefix)
     one = study(model, tokenizer, subject, phase=phase, info=info)
     before = AttentionMaps.load(run.attention / "before") if phase == "after" else one.maps
     shown = telling_head(before)

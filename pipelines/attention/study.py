@@ -1,6 +1,6 @@
 """A text through a policy: which passes there are, and their maps in memory; nothing is written here.
 
-Takes a loaded model and a text; leaves maps with each symbol one token, with the tokenizer's own split, and without a
+Reads a text; returns maps with each symbol one token where it is one, with the tokenizer's own split, and without a
 mask, as far as they fit on a page. What does not fit is refused before the model runs. `study_files` writes them.
 """
 
@@ -16,7 +16,7 @@ from pipelines.attention.capture import CausalLM
 from pipelines.attention.explorer import require_room
 from pipelines.attention.maps import AttentionMaps
 from pipelines.attention.probe import Selection, probe, selected
-from pipelines.attention.symbols import Prefix, Split, TokenSequence, encode
+from pipelines.attention.symbols import Prefix, Split, TokenSequence, encode, own_split
 from pipelines.readable import readable
 
 Phase = Literal["before", "after"]
@@ -31,8 +31,9 @@ class Subject:
 
     text: str
     """Symbols separated by spaces."""
-    splits: tuple[Split, ...] = ("symbols", "text")
-    """The first one is what figures and tables show; another one is left out beyond `EXTRAS_UP_TO` tokens."""
+    splits: tuple[Split, ...] | None = None
+    """The first one is what figures and tables show; another one is left out beyond `EXTRAS_UP_TO` tokens. None for
+    both where each symbol is one token, and for the tokenizer's own elsewhere."""
     prefix: Prefix = "none"
     layers: tuple[int, ...] | None = None
     heads: tuple[int, ...] | None = None
@@ -45,6 +46,8 @@ class Study:
     phase: Phase
     passes: dict[str, AttentionMaps]
     """By the name that their files get; the first is the one that figures and tables show."""
+    splits: tuple[Split, ...] = ()
+    """Those asked for, whether or not they were short enough to be probed."""
 
     @property
     def maps(self) -> AttentionMaps:
@@ -80,12 +83,19 @@ def study(
             maps = probe(model, tokenizer, sequence, selection)
             name = f"{phase}{SUFFIXES[split]}{'' if masked else '_unmasked'}"
             passes[name] = dataclasses.replace(maps, info={**maps.info, **told})
-    return Study(phase=phase, passes=passes)
+    return Study(phase=phase, passes=passes, splits=splits_of(tokenizer, subject))
+
+
+def splits_of(tokenizer: PreTrainedTokenizerBase, subject: Subject) -> tuple[Split, ...]:
+    """The splits that are asked for, those too long to be shown included."""
+    if subject.splits is not None:
+        return subject.splits
+    return ("symbols", "text") if own_split(tokenizer, subject.text) == "symbols" else ("text",)
 
 
 def sequences_of(tokenizer: PreTrainedTokenizerBase, subject: Subject) -> dict[Split, TokenSequence]:
     """The text's tokens by split, those left out that are too long to be an extra. Raises like `encode`."""
-    first, *others = subject.splits
+    first, *others = splits_of(tokenizer, subject)
     sequences = {first: encode(tokenizer, subject.text, split=first, prefix=subject.prefix)}
     if len(sequences[first].ids) <= EXTRAS_UP_TO:
         for split in others:

@@ -30,6 +30,7 @@ RECORD = "study.json"
 PAGE = "explorer.html"
 TABLE_UP_TO = 16
 """Symbols whose table still fits the width of a terminal."""
+_SUFFIXES = ("", "_text", "_findings", "_unmasked", "_text_unmasked")
 _TITLES: dict[Split, str] = {"symbols": "each symbol one token", "text": "the tokenizer’s own split"}
 
 
@@ -164,7 +165,7 @@ def _load_findings(folder: Path, phase: str) -> dict[str, Any]:
 
 def _present(folder: Path, phases: Sequence[Phase]) -> list[str]:
     """The files of a folder that have the names of a study's."""
-    stems = [f"{phase}{suffix}" for phase in phases for suffix in ("", "_text", "_findings", "_unmasked")]
+    stems = [f"{phase}{suffix}" for phase in phases for suffix in _SUFFIXES]
     names = [PAGE, *(f"{stem}.{suffix}" for stem in stems for suffix in ("safetensors", "json", "svg", "png"))]
     return [name for name in names if (folder / name).exists()]
 

@@ -25,6 +25,23 @@ def test_a_symbol_of_several_tokens_is_named_with_its_pieces(bundled):
         symbol_ids(tokenizer, ["1", "12"])
 
 
+@pytest.mark.parametrize(
+    ("text", "split"),
+    [("1 a 2 b 3", "symbols"), ("Unbelievable prose, with commas.", "text"), ("1 a 12", "text")],
+)
+def test_a_text_is_split_a_token_a_symbol_where_each_symbol_is_one_and_as_the_tokenizer_does_elsewhere(
+    bundled, text: str, split: str
+):
+    sequence = encode(bundled[1], text)
+    assert sequence.split == split
+    assert len(sequence.groups) == len(text.split())
+
+
+def test_symbols_given_one_by_one_are_one_token_each_or_refused(bundled):
+    with pytest.raises(DataError, match=r"symbol '12' must be one token.*--tokens text"):
+        encode(bundled[1], ["1", "a", "12"])
+
+
 @pytest.mark.parametrize("prefix", ["none", "bos", "chat"])
 def test_a_prefix_stands_before_the_symbols(bundled, prefix: str):
     model, tokenizer = bundled
