@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import errno
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from safetensors import SafetensorError
 
 from pipelines.config import Config, load_config
 from pipelines.errors import PipelineError
+from pipelines.processes import peak_rss_mb
 from pipelines.rundir import RunDir
 from pipelines.stages import ROUND, Stage
 
@@ -75,7 +75,7 @@ def run_stage(stage: Stage, work: Work, arguments: argparse.Namespace) -> int:
             seconds = round(time.monotonic() - started, 1)
             run.record(seed=config.seed)
             run.record_stage(
-                done.name, {"seconds": seconds, "peak_rss_mb": _peak_rss_mb(), **facts}, done.inputs, done.outputs
+                done.name, {"seconds": seconds, "peak_rss_mb": peak_rss_mb(), **facts}, done.inputs, done.outputs
             )
             written = ", ".join(str(run.root / name) for name in done.outputs)
             print(f"{done.name}: {_shown(facts)} → {written} ({seconds} s)")
@@ -103,7 +103,7 @@ def guarded(body: Callable[[], int]) -> int:
                 f"no space left for {error.filename or 'the run folder'}; free some, or name another --run"
             )
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            return _complain(f"{error.filename}: cannot be written; mend its permissions, or name another --run")
+            return _complain(f"{error.filename}: cannot be written; fix its permissions, or name another --run")
         raise
     except SafetensorError as error:  # the library's own class for a failed write
         if any(f"os error {number}" in str(error) for number in _FULL):
@@ -119,12 +119,6 @@ def is_main_process() -> bool:
 def _complain(message: str) -> int:
     print("error: " + " ".join(message.split()), file=sys.stderr)
     return 2
-
-
-def _peak_rss_mb() -> int:
-    """Largest resident size of this process so far, in MB (Linux counts kilobytes, macOS bytes)."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 1_000_000
 
 
 def _shown(facts: dict[str, Any]) -> str:

@@ -1,15 +1,20 @@
-"""The processes that a launcher started for one job: how they find each other, and what refuses them if they do not."""
+"""This process, and those that a launcher started with it for one job: how they find each other, or are refused.
+
+Imports nothing heavy: scripts ask for their peak memory here, also those that never need torch.
+"""
 
 from __future__ import annotations
 
 import datetime
 import os
-
-import torch
-from accelerate import PartialState
-from accelerate.utils import parse_flag_from_env
+import resource
+import sys
+from typing import TYPE_CHECKING
 
 from pipelines.errors import ConfigError
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 _PATIENCE = datetime.timedelta(days=2)
 """How long a process waits for the others: their shares of the work take unequal time."""
@@ -20,6 +25,10 @@ def process_group() -> PartialState:
 
     Raises ConfigError when several were launched that do not know of each other.
     """
+    import torch  # noqa: PLC0415 - seconds that a script without it need not wait
+    from accelerate import PartialState  # noqa: PLC0415
+    from accelerate.utils import parse_flag_from_env  # noqa: PLC0415
+
     # PartialState does not read ACCELERATE_USE_CPU, and without `cpu` never forms a group of CPU processes.
     on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
@@ -36,3 +45,9 @@ def refuse_strangers(state: PartialState) -> None:
             f"{launched} processes were launched but each is alone; on CPUs set ACCELERATE_USE_CPU=true, on GPUs use "
             "configs/accelerate/multi_gpu.yaml"
         )
+
+
+def peak_rss_mb() -> int:
+    """Largest resident size of this process so far, in MB (Linux counts kilobytes, macOS bytes)."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 1_000_000

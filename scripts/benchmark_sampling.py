@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from pipelines.benchmarks.sampling import Benchmark
+    from benchmarks.sampling import Benchmark
     from pipelines.rundir import write_bytes, write_json
 
     benchmark = Benchmark(
