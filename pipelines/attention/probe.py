@@ -1,6 +1,6 @@
 """Attention maps of a sequence, complete and checked: the one way from a model to `AttentionMaps`.
 
-Takes a model, its tokenizer and symbols; leaves maps whose checks held, or the scores alone where the maps would not
+Reads a model, its tokenizer and symbols; returns maps whose checks held, or the scores alone where the maps would not
 fit. A broken check is an error, never a note: maps of another implementation than the one the model runs, or rows that
 do not sum to 1, would be pictures of nothing.
 """
@@ -30,8 +30,7 @@ from pipelines.attention.capture import (
 from pipelines.attention.checks import Checks, merge_checks
 from pipelines.attention.layer_maps import LayerMaps, stack_layers
 from pipelines.attention.maps import AttentionMaps
-from pipelines.attention.norms import uniform_rows
-from pipelines.attention.scores import layer_scores, symbol_class
+from pipelines.attention.scores import layer_scores, symbol_class, uniform_rows
 from pipelines.attention.symbols import TokenSequence, encode
 from pipelines.errors import ConfigError, ModelError
 

@@ -33,6 +33,12 @@ class TokenSequence:
     split: Split
     prefix: Prefix
 
+    @classmethod
+    def of_ids(cls, ids: Sequence[int]) -> TokenSequence:
+        """Ids as they are, each its own symbol, nothing before them."""
+        groups = tuple((place,) for place in range(len(ids)))
+        return cls(ids=tuple(ids), prefix_tokens=0, groups=groups, split="symbols", prefix="none")
+
 
 def encode(
     tokenizer: PreTrainedTokenizerBase,

@@ -46,8 +46,7 @@ def measure_probe(name: str, tokens: int, rounds: int) -> dict[str, Any]:
 
 def _sides(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: int) -> dict[str, Callable[[], Any]]:
     ids = tuple(int(token) for token in np.random.default_rng(0).integers(100, len(tokenizer), size=tokens))
-    groups = tuple((position,) for position in range(tokens))
-    sequence = TokenSequence(ids=ids, prefix_tokens=0, groups=groups, split="text", prefix="none")
+    sequence = TokenSequence.of_ids(ids)
 
     def eager_forward() -> None:
         model.set_attn_implementation("eager")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.attention.study_files import RECORD
+from pipelines.attention.study import RECORD
 
 Complaint = Callable[..., str]
 
@@ -83,11 +83,11 @@ def test_what_cannot_be_answered_is_refused_before_any_work(
         ["--other-adapter", "x"],
     ],
 )
-def test_an_option_of_a_study_without_a_text_is_not_ignored(
+def test_an_option_of_a_text_is_not_ignored_by_a_run(
     complaint: Complaint, arguments: list[str], option: list[str], tmp_path: Path
 ):
     line = complaint("probe_attention", [*arguments, *option])
-    assert f"{option[0]} works with --text, --model or --adapter" in line
+    assert f"--config, --run is of a run, and {option[0]} works without one" in line
     assert not (tmp_path / "run").exists()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipelines.attention.explorer import Explorer, View, render_explorer
-from pipelines.attention.scores import Telling, score_maps
+from pipelines.attention.scores import HeadChoice, score_maps
 from tests.attention.explorer.screen import exported, printed, shown_numbers
 from tests.attention.planted import SCORES, maps_of, planted_findings, random_rows, uniform
 
@@ -57,7 +57,7 @@ def test_the_page_says_what_was_run(open_page, tmp_path: Path):
     ("rule", "told"), [("most weight on x", "opened first by this rule: most weight on x"), (None, "")]
 )
 def test_why_a_head_is_opened_first_is_the_rule_that_chose_it(open_page, tmp_path: Path, rule: str | None, told: str):
-    shown = Telling(layer=0, head=0, rule=rule) if rule else None
+    shown = HeadChoice(layer=0, head=0, rule=rule) if rule else None
     maps = maps_of([uniform(2)], ("1", "a"))
     Explorer([View(title="x", before=maps, shown=shown)], title="x").save(tmp_path / "rule.html")
     note = open_page(tmp_path / "rule.html").inner_text("#head-note")
