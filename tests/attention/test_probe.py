@@ -12,9 +12,7 @@ from pipelines.attention import AttentionMaps, Selection, encode, probe, probe_s
 from pipelines.attention.checks import check_layer, check_recomputed
 from pipelines.attention.scores import score_maps
 from pipelines.errors import ConfigError, DataError, ModelError
-from tests.attention.planted import maps_of, uniform
-
-HANDOUT = ("1", "a", "2", "b", "3")
+from tests.attention.planted import HANDOUT, maps_of, uniform
 
 
 @pytest.fixture(params=["tiny", "bundled"])

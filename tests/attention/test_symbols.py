@@ -9,8 +9,7 @@ from transformers import PreTrainedTokenizerFast
 from pipelines.attention import encode, probe, symbol_ids
 from pipelines.errors import DataError
 from pipelines.readable import readable
-
-HANDOUT = ("1", "a", "2", "b", "3")
+from tests.attention.planted import HANDOUT
 
 
 def test_running_text_is_seven_tokens_where_symbols_are_five(bundled):

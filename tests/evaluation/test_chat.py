@@ -6,8 +6,8 @@ import pytest
 
 from pipelines.evaluation.chat import chat, divergence, is_json_like
 from pipelines.models import load_model
-from pipelines.models.tiny import build_tiny_model
 from pipelines.sections import ChatConfig
+from tests.tiny import build_tiny_model
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SETTINGS = ChatConfig(file="", samples_per_prompt=3, max_new_tokens=6)

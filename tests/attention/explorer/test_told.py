@@ -11,6 +11,7 @@ import pytest
 
 from pipelines.attention.explorer import Explorer, View, render_explorer
 from pipelines.attention.scores import HeadChoice, score_maps
+from tests.attention.architectures import build, probe_ids
 from tests.attention.explorer.screen import exported, printed, shown_numbers
 from tests.attention.planted import SCORES, maps_of, planted_findings, random_rows, uniform
 
@@ -111,10 +112,7 @@ def test_a_page_of_128_tokens_stays_under_ten_megabytes_and_works(open_page, tmp
 
 
 def test_learned_sinks_and_windows_are_drawn(open_page, tmp_path: Path):
-    from tests.attention.test_architectures import build
-    from tests.attention.test_architectures import maps_of as probe_of
-
-    maps = probe_of(build("gpt_oss"), tuple(range(20, 28)))
+    maps = probe_ids(build("gpt_oss"), tuple(range(20, 28)))
     path = tmp_path / "sinks.html"
     Explorer([View(title="gpt-oss", before=maps, scores=score_maps(maps))], title="gpt-oss").save(path)
     page = open_page(path)
