@@ -64,9 +64,23 @@ def probe(
 ) -> AttentionMaps:
     """The attention of every layer and head, or of a selection, over a sequence, in one forward pass.
 
-    A string or a list of symbols stands for those symbols, one token each; `encode` makes other sequences. Raises
-    DataError when the symbols are no tokens or a check fails, ModelError when the model's attention cannot be read,
-    ConfigError for a layer or head it does not have.
+    Args:
+        model: A causal LM of transformers, or one with a peft adapter; left as it was found.
+        tokenizer: The model's own.
+        sequence: A text, a list of symbols (one token each), or what `encode` returns.
+        selection: The layers and heads to keep, and whether to run with a mask; None for all, with one.
+
+    Returns:
+        Maps whose checks held, `.weights` shaped `[layers, heads, queries, keys]`, float32.
+
+    Raises:
+        DataError: A listed symbol is not one token, or the weights fail a check.
+        ModelError: The model's attention cannot be read, or eager attention computes something else than the model.
+        ConfigError: A selected layer or head does not exist.
+
+    Example:
+        >>> maps = probe(model, tokenizer, "1 a 2 b 3")
+        >>> maps.head(6, 1)[3]  # what `b` attends to in layer 6, head 1
     """
     if not isinstance(sequence, TokenSequence):
         sequence = encode(tokenizer, sequence)
