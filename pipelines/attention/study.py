@@ -18,7 +18,7 @@ from typing import Any, Literal
 from transformers import PreTrainedTokenizerBase
 
 from pipelines.attention.capture import CausalLM
-from pipelines.attention.explorer import build_view, render_explorer, require_room
+from pipelines.attention.explorer import View, build_view, render_explorer, require_room
 from pipelines.attention.figures import draw_head
 from pipelines.attention.findings import collect_evidence, compare_scale, find_change
 from pipelines.attention.maps import AttentionMaps
@@ -243,36 +243,20 @@ def write_results(
         for name in earlier - files:
             (folder / name).unlink(missing_ok=True)
         write_json(folder / RECORD, {"files": sorted(files)})
-    page = write_explorer(folder, passes)
-    shown = shown_head(_base_maps(folder, passes))
+    views = _views(folder, passes)
+    shown = shown_head(views[0].before)
     for result in results:
         # Of a model by itself there is no "before".
         of_two = keep or len(results) > 1
         maps = result.maps if of_two else dataclasses.replace(result.maps, info={**result.maps.info, "phase": ""})
         for suffix, content in draw_head(maps, shown.layer, shown.head).items():
             write_bytes(folder / f"{result.phase}.{suffix}", content)
-    return page
+    return _write_page(folder, views)
 
 
-def write_explorer(folder: Path, passes: Mapping[str, AttentionMaps] | None = None) -> Path:
-    """`explorer.html` over the maps and findings in a folder; `passes` are those that need not be read again.
-
-    Raises DataError when there are no maps of a base model.
-    """
-    views = [
-        build_view(
-            before,
-            title=_TITLES[split],
-            after=_load(folder, f"after{suffix}", passes),
-            unmasked=_load(folder, f"before{suffix}_unmasked", passes),
-        )
-        for split, suffix in _SUFFIXES.items()
-        if (before := _load(folder, f"before{suffix}", passes)) is not None
-    ]
-    title = f"Attention on “{_base_maps(folder, passes).info['text']}”"
-    findings = {phase: _load_findings(folder, phase) for phase in ("before", "after")}
-    write_text(folder / PAGE, render_explorer(views, title=title, findings=findings))
-    return folder / PAGE
+def write_explorer(folder: Path) -> Path:
+    """`explorer.html` over the maps and findings in a folder. Raises DataError when no maps are a base model's."""
+    return _write_page(folder, _views(folder, {}))
 
 
 def table(maps: AttentionMaps, layer: int, head: int) -> str:
@@ -340,20 +324,34 @@ def _change_line(found: Mapping[str, Any]) -> str:
     return f"Change of attention (Jensen–Shannon): {measured} → after_findings.json"
 
 
-def _base_maps(folder: Path, passes: Mapping[str, AttentionMaps] | None) -> AttentionMaps:
-    """The base model's maps that figures show."""
-    for suffix in _SUFFIXES.values():
-        maps = _load(folder, f"before{suffix}", passes)
-        if maps is not None:
-            return maps
-    raise DataError(f"{folder} holds no maps of a base model; run scripts/probe_attention.py --phase before")
+def _views(folder: Path, passes: Mapping[str, AttentionMaps]) -> list[View]:
+    """What the page shows, the split that figures show first; `passes` are those that need not be read again."""
+
+    def maps_of(name: str) -> AttentionMaps | None:
+        if name in passes:
+            return passes[name]
+        return AttentionMaps.load(folder / name) if _is_ours(folder, f"{name}.json") else None
+
+    views = [
+        build_view(
+            before,
+            title=_TITLES[split],
+            after=maps_of(f"after{suffix}"),
+            unmasked=maps_of(f"before{suffix}_unmasked"),
+        )
+        for split, suffix in _SUFFIXES.items()
+        if (before := maps_of(f"before{suffix}")) is not None
+    ]
+    if not views:
+        raise DataError(f"{folder} holds no maps of a base model; run scripts/probe_attention.py --phase before")
+    return views
 
 
-def _load(folder: Path, name: str, passes: Mapping[str, AttentionMaps] | None) -> AttentionMaps | None:
-    """The maps of a name, unless they are not there or, where there is a record, not in it."""
-    if passes and name in passes:
-        return passes[name]
-    return AttentionMaps.load(folder / name) if _is_ours(folder, f"{name}.json") else None
+def _write_page(folder: Path, views: Sequence[View]) -> Path:
+    title = f"Attention on “{views[0].before.info['text']}”"
+    findings = {phase: _load_findings(folder, phase) for phase in ("before", "after")}
+    write_text(folder / PAGE, render_explorer(views, title=title, findings=findings))
+    return folder / PAGE
 
 
 def _load_findings(folder: Path, phase: str) -> dict[str, Any]:
