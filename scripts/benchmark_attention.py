@@ -27,9 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from pipelines.benchmarks.attention import compare
+    from benchmarks.attention import measure_probe
 
-    result = compare(arguments.model, arguments.tokens, arguments.rounds)
+    result = measure_probe(arguments.model, arguments.tokens, arguments.rounds)
     print(f"{arguments.tokens} tokens, median of {arguments.rounds} alternating rounds")
     for side, median in result["seconds"].items():
         print(f"  {side:14} {median:7.2f} s   peak {result['peak_mb'][side]:6.0f} MB")

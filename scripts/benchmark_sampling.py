@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.run.stage_command import guarded
+from pipelines.command import guarded
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from pipelines.benchmarks.sampling import Benchmark
+    from benchmarks.sampling import Benchmark
     from pipelines.run.files import write_bytes, write_json
 
     benchmark = Benchmark(

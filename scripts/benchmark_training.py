@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from pipelines.benchmarks.training import TrainingBenchmark
+    from benchmarks.training import TrainingBenchmark
 
     options = {**vars(arguments), "pair_sets": tuple(arguments.pair_sets.split(","))}
     result = TrainingBenchmark(**options).run(lambda line: print(line, file=sys.stderr, flush=True))

@@ -6,7 +6,7 @@ Of a run, the handout's sequence before or after training:
 
 Of any model and text, and of an adapter beside it:
 
-    python scripts/probe_attention.py --model bundled --text "1 a 2 b 3"
+    python scripts/probe_attention.py --model bundled --text "The cat sat down, because it was tired."
     python scripts/probe_attention.py --model bundled --text "1 a 2 b 3" --adapter runs/default/adapter
 
 Writes <phase>*.safetensors and .json (maps), .svg and .png (one head) and explorer.html, into the run's attention/ or
@@ -21,15 +21,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.run.stage_command import DEFAULT_CONFIG, build_parser, guarded, run_stage
+from pipelines.command import DEFAULT_CONFIG, build_parser, guarded, run_stage
 from pipelines.config import Config
 from pipelines.errors import ConfigError
 from pipelines.run.folder import Run
 from pipelines.run.stages import PROBE
 
-_FREE = ("model", "text", "adapter")
-"""Any of them asks for a study without a run."""
-_FREE_ONLY = ("other_adapter", "seeds", "tokens", "prefix", "layers", "heads", "out")
+SPLITS = {"symbols": ("symbols",), "text": ("text",), "both": ("symbols", "text")}
+OF_A_RUN = ("config", "overrides", "phase", "run")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,67 +36,66 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--phase", choices=list(PROBE), help="of a run (default: before)")
     free = parser.add_argument_group("any model and text, without a run")
     free.add_argument("--model", help="`bundled`, a folder or a Hub id (default: bundled)")
-    free.add_argument("--text", help='symbols separated by spaces (default: "1 a 2 b 3")')
+    free.add_argument("--text", help='prose, or symbols separated by spaces (default: "1 a 2 b 3")')
     free.add_argument("--adapter", type=Path, help="a folder of adapter or trained weights to set beside the model")
     free.add_argument("--other-adapter", type=Path, help="another run's, e.g. of another seed: the scale of the change")
     free.add_argument("--seeds", metavar="N", help="also score N seeded sequences of each kind; 4 or more")
-    free.add_argument(
-        "--tokens", choices=["symbols", "text", "both"], help="one token a symbol, or as the tokenizer does; both"
-    )
+    tokens = "one token a symbol, the tokenizer's own split, or both (default: as the text allows)"
+    free.add_argument("--tokens", choices=list(SPLITS), help=tokens)
     free.add_argument("--prefix", choices=["none", "bos", "chat"], help="what stands before the text (default: none)")
     free.add_argument("--layers", metavar="N,N", help="some layers only, e.g. 0,5,6")
     free.add_argument("--heads", metavar="N,N", help="some heads of each layer only")
     free.add_argument("--out", type=Path, help="folder (default: runs/attention)")
     arguments = parser.parse_args(argv)
-    given = {name for name, value in vars(arguments).items() if value not in (None, [])}
-    if given & set(_FREE):
-        return guarded(lambda: _probe_text(arguments, given))
-    if given & set(_FREE_ONLY):
-        return guarded(lambda: _refuse(given & set(_FREE_ONLY), "works with --text, --model or --adapter; add one"))
+    given = {name: value for name, value in vars(arguments).items() if value not in (None, [])}
+    if arguments.config is DEFAULT_CONFIG:  # the same path typed by hand is another object, and was given
+        del given["config"]
+    if not given.keys() - set(OF_A_RUN):
+        return _probe_run(arguments)
+    return guarded(lambda: _probe_text(given))
+
+
+def _probe_run(arguments: argparse.Namespace) -> int:
     phase = arguments.phase or "before"
 
     def work(config: Config, run: Run) -> dict[str, Any]:
-        from pipelines.attention.handout import probe_handout
+        from pipelines.attention.study import probe_handout
 
         return probe_handout(config, run, phase)
 
     return run_stage(PROBE[phase], work, arguments)
 
 
-def _probe_text(arguments: argparse.Namespace, given: set[str]) -> int:
-    of_a_run = given & {"run", "overrides", "phase"} | ({"config"} if arguments.config is not DEFAULT_CONFIG else set())
+def _probe_text(given: dict[str, Any]) -> int:
+    of_a_run, free = ([name for name in given if (name in OF_A_RUN) == wanted] for wanted in (True, False))
     if of_a_run:
-        _refuse(of_a_run, "is of a run, and --text, --model and --adapter work without one; leave it out")
-    layers, heads = (_numbers(name, getattr(arguments, name)) for name in ("layers", "heads"))
-    seeds = _numbers("seeds", arguments.seeds)
+        raise ConfigError(f"{_options(of_a_run)} is of a run, and {_options(free)} works without one; leave one out")
+    layers, heads, seeds = (_numbers(name, given.get(name)) for name in ("layers", "heads", "seeds"))
     if seeds is not None and len(seeds) != 1:
-        raise ConfigError(f"--seeds must be one whole number, got {arguments.seeds!r}; e.g. 8")
-    from pipelines.attention.free_text import Inquiry, probe_text
-    from pipelines.attention.study import Subject
+        raise ConfigError(f"--seeds must be one whole number, got {given['seeds']!r}; e.g. 8")
+    from pipelines.attention.study import ProbeInput, ProbeRequest, probe_text
 
-    tokens = arguments.tokens or "both"
-    subject = Subject(
-        text="1 a 2 b 3" if arguments.text is None else arguments.text,
-        splits=("symbols", "text") if tokens == "both" else (tokens,),
-        prefix=arguments.prefix or "none",
+    text = ProbeInput(
+        text=given.get("text", "1 a 2 b 3"),
+        splits=SPLITS.get(given.get("tokens")),
+        prefix=given.get("prefix", "none"),
         layers=layers,
         heads=heads,
     )
-    inquiry = Inquiry(
-        subject=subject,
-        model="bundled" if arguments.model is None else arguments.model,
-        adapter=arguments.adapter,
-        other_adapter=arguments.other_adapter,
+    request = ProbeRequest(
+        input=text,
+        model=given.get("model", "bundled"),
+        adapter=given.get("adapter"),
+        other_adapter=given.get("other_adapter"),
         seeds=None if seeds is None else seeds[0],
-        out=arguments.out or Path("runs/attention"),
+        out=given.get("out", Path("runs/attention")),
     )
-    print(probe_text(inquiry))
+    print(probe_text(request))
     return 0
 
 
-def _refuse(given: set[str], why: str) -> int:
-    names = " and ".join(f"--{'set' if name == 'overrides' else name.replace('_', '-')}" for name in sorted(given))
-    raise ConfigError(f"{names} {why}")
+def _options(names: Sequence[str]) -> str:
+    return ", ".join(f"--{'set' if name == 'overrides' else name.replace('_', '-')}" for name in names)
 
 
 def _numbers(name: str, text: str | None) -> tuple[int, ...] | None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+import transformers
 
-from pipelines.benchmarks.training import TrainingBenchmark, long_prompt_pairs
+from benchmarks.engines import IN_PROCESS, VllmEngine
+from benchmarks.training import TrainingBenchmark, long_prompt_pairs
+from benchmarks.workloads import build_workload
 from pipelines.errors import ConfigError
 from tests.stages.conftest import ROOT, load_script
 
@@ -18,28 +25,62 @@ def benchmark(*arguments: str) -> int:
     return load_script("benchmark_sampling")(["--workload", "smoke", *arguments])
 
 
-def test_the_last_line_is_one_object_with_every_engines_speed(tiny_folder: Path, tmp_path: Path, capsys):
+@pytest.fixture
+def decided(tiny):
+    """The tiny model with logits ten thousand times as far apart: what it draws is what it finds most likely."""
+    model, tokenizer = copy.deepcopy(tiny[0]), tiny[1]
+    with torch.no_grad():
+        model.model.norm.weight *= 1e4
+    return model, tokenizer
+
+
+@pytest.fixture
+def result(tiny_folder: Path, tmp_path: Path, capsys) -> dict[str, Any]:
+    """The object on the last line, which is also the file's."""
     out = tmp_path / "figures" / "sampling"
-    assert benchmark("--model", str(tiny_folder), "--engines", ENGINES, "--rounds", "1", "--out", str(out)) == 0
-    result = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert set(result["tokens_per_second"]) == set(ENGINES.split(","))
-    assert all(speed > 0 for speed in result["tokens_per_second"].values())
-    assert all(len(rounds) == 1 for rounds in result["rounds"].values())
-    assert result["ratio_of_pipelines_to"]["pipelines"] == 1
-    assert result["versions"]["transformers"]
-    assert result["memory_of_pipelines"]["live_key_value_mb"] > 0
-    assert json.loads((tmp_path / "figures" / "sampling.json").read_text()) == result
+    assert benchmark("--model", str(tiny_folder), "--engines", ENGINES, "--rounds", "2", "--out", str(out)) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert json.loads((tmp_path / "figures" / "sampling.json").read_text()) == found
     assert (tmp_path / "figures" / "sampling.png").read_bytes().startswith(b"\x89PNG")
+    return found
+
+
+def test_the_last_line_has_a_row_for_every_engine_and_round_that_was_asked_for(result: dict[str, Any]):
+    assert set(result["rounds"]) == set(result["tokens_per_second"]) == set(ENGINES.split(","))
+    for name, rounds in result["rounds"].items():
+        assert len(rounds) == 2
+        assert all(2 * 3 <= one["tokens"] <= 2 * 3 * 8 for one in rounds)
+        speeds = [one["tokens"] / one["seconds"] for one in rounds]
+        assert result["tokens_per_second"][name] == pytest.approx(sum(speeds) / 2, abs=0.05)
+    assert result["ratio_of_pipelines_to"]["pipelines"] == 1
+
+
+def test_the_last_line_says_what_was_asked_of_what_versions(result: dict[str, Any]):
+    load = {name: result["workload"][name] for name in ("name", "prompts", "samples", "max_new_tokens")}
+    assert load == {"name": "smoke", "prompts": 2, "samples": 3, "max_new_tokens": 8}
+    assert result["versions"]["transformers"] == transformers.__version__
+
+
+def test_keys_and_values_in_use_are_at_least_a_prompts_and_at_most_every_completions(result: dict[str, Any]):
+    """Two layers, keys and values, two heads of eight numbers, four bytes each: 256 bytes a token."""
+    shortest, longest = result["workload"]["prompt_tokens"]
+    live = result["memory_of_pipelines"]["live_key_value_mb"]
+    assert longest * 256 / 1e6 - 0.05 <= live <= (shortest + longest + 2 * 3 * 8) * 256 / 1e6 + 0.05
+    assert 2 * 3 <= result["memory_of_pipelines"]["sampled_tokens"] <= 2 * 3 * 8
+
+
+def test_engines_give_the_same_tokens_where_the_model_leaves_no_choice(decided):
+    workload = build_workload("smoke", *decided)
+    answers = [make(decided[0])(workload, 1)[1] for make in IN_PROCESS.values()]
+    assert len(answers) == 3
+    assert answers[0] == answers[1] == answers[2]
+    assert [len(set(rows)) for rows in answers[0]] == [1, 1]
 
 
 def test_every_engine_answers_every_prompt_as_often_as_asked(tiny):
-    from pipelines.benchmarks.engines import generate_batch_engine, generate_engine, pipelines_engine
-    from pipelines.benchmarks.workloads import build_workload
-
     workload = build_workload("smoke", *tiny)
-    for make in (pipelines_engine, generate_engine, generate_batch_engine):
-        seconds, completions = make(tiny[0])(workload, 1)
-        assert seconds > 0
+    for make in IN_PROCESS.values():
+        _, completions = make(tiny[0])(workload, 1)
         assert [len(rows) for rows in completions] == [3] * 2
         assert all(0 < len(tokens) <= 8 for rows in completions for tokens in rows)
 
@@ -50,23 +91,25 @@ def test_an_unknown_engine_is_one_line(tiny_folder: Path, capsys):
 
 
 def test_a_python_without_vllm_is_one_line(tiny_folder: Path):
-    import sys
-
-    from pipelines.benchmarks.engines import VllmEngine
-
     with pytest.raises(ConfigError, match="cannot start vLLM; name a Python that has it"):
         VllmEngine(Path(sys.executable), tiny_folder)
 
 
 @pytest.mark.slow
-def test_the_training_benchmarks_last_line_has_every_trainers_seconds_per_step(tiny_folder: Path, capsys, monkeypatch):
+def test_the_training_benchmarks_last_line_has_a_row_for_every_trainer_and_pair_set(
+    tiny_folder: Path, capsys, monkeypatch
+):
     monkeypatch.chdir(ROOT)
     arguments = ["--model", str(tiny_folder), "--batch-size", "2", "--steps", "1", "--rounds", "1"]
     assert load_script("benchmark_training")([*arguments, "--pair-sets", "worked_examples,bare"]) == 0
     result = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
-    for pair_set in ("worked_examples", "bare"):
-        assert set(result["seconds_per_step"][pair_set]) == {"trl", "trl_best", "pipelines"}
-        assert all(seconds > 0 for seconds in result["seconds_per_step"][pair_set].values())
+    assert list(result["rounds"]) == ["worked_examples", "bare"]
+    for pair_set, rounds in result["rounds"].items():
+        assert {name: len(rows) for name, rows in rounds.items()} == {"trl": 1, "trl_best": 1, "pipelines": 1}
+        assert (
+            rounds["trl"][0]["reference_seconds_per_batch"] == 0 < rounds["pipelines"][0]["reference_seconds_per_batch"]
+        )
+        assert result["times_as_long_as_pipelines"][pair_set]["pipelines"] == 1
 
 
 def test_pairs_of_the_training_benchmark_are_bare_or_follow_worked_examples():

@@ -1,6 +1,6 @@
 """Scores over many seeded sequences: five tokens are an anecdote, and the best of 270 heads on them is partly luck.
 
-Takes a function from token ids to scores; leaves each head's mean with a 95 % interval over seeds, and the best heads
+Reads a function from token ids to scores; returns each head's mean with a 95 % interval over seeds, and the best heads
 picked on one half of the seeds and reported on the other. Needs no model itself. NumPy only.
 """
 

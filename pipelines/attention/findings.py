@@ -1,7 +1,7 @@
 """What holds beyond one picture: scores over seeded sequences, what training changed, and what a head is for.
 
-Takes a policy and its maps; leaves JSON-ready findings, no file. The ensembles show whether a head does what a short
-text suggests, beside what uniform attention gets; the comparison names the most changed heads beside its noise floor;
+Reads a policy and its maps; returns JSON-ready findings, writes no file. The ensembles show whether a head does what a
+short text suggests, beside what uniform attention gets; the change names the most changed heads beside its noise floor;
 ablation says what a head's output does to the prediction, beside the other heads of its layer.
 """
 
@@ -17,10 +17,11 @@ from transformers import PreTrainedTokenizerBase
 
 from pipelines.attention.ablation import ablate_heads
 from pipelines.attention.capture import CausalLM, base_model
-from pipelines.attention.comparison import compare
+from pipelines.attention.change import attention_change
 from pipelines.attention.ensembles import ScoresOf, alternating, measure, pick_heads, repeated, shuffled_classes
 from pipelines.attention.maps import AttentionMaps
 from pipelines.attention.probe import Selection, attention_layers, probe, probe_scores
+from pipelines.attention.scores import HeadChoice
 from pipelines.attention.symbols import TokenSequence
 from pipelines.errors import DataError
 
@@ -35,8 +36,8 @@ _PICKS = {
 }
 
 
-def find(
-    model: CausalLM, tokenizer: PreTrainedTokenizerBase, maps: AttentionMaps, shown: tuple[int, int], seeds: int
+def collect_evidence(
+    model: CausalLM, tokenizer: PreTrainedTokenizerBase, maps: AttentionMaps, shown: HeadChoice, seeds: int
 ) -> dict[str, Any]:
     """Ensembles over `seeds` sequences of each kind, the heads they pick, and the shown head ablated on its own text.
 
@@ -77,7 +78,7 @@ def find(
         },
         "picked": picked,
         "ablations": {
-            "shown_head": _ablate(model, maps.ids, shown, first=maps.prefix_tokens),
+            "shown_head": _ablate(model, maps.ids, (shown.layer, shown.head), first=maps.prefix_tokens),
             "induction_head": _ablate(model, copied, (induction["layer"], induction["head"]), first=len(copied) // 2),
         },
     }
@@ -87,30 +88,27 @@ def find_change(
     model: CausalLM, tokenizer: PreTrainedTokenizerBase, before: AttentionMaps, after: AttentionMaps
 ) -> dict[str, Any]:
     """The most changed heads, with the score of each that moved most, and the floor: the same model probed twice."""
-    comparison = compare(before, after)
-    sequence = TokenSequence(
-        ids=after.ids, prefix_tokens=after.prefix_tokens, groups=after.groups, split="symbols", prefix="none"
-    )
-    again = probe(model, tokenizer, sequence, Selection(layers=after.layers, heads=after.heads))
+    change = attention_change(before, after)
+    again = probe(model, tokenizer, TokenSequence.of_ids(after.ids), Selection(layers=after.layers, heads=after.heads))
     changed: list[dict[str, Any]] = []
-    for layer, head in comparison.ranked()[:_MOST_CHANGED]:
-        place = comparison.layers.index(layer), comparison.heads.index(head)
-        moved = {name: float(values[place]) for name, values in comparison.changes.items() if name != "distance"}
+    for layer, head in change.ranked()[:_MOST_CHANGED]:
+        place = change.layers.index(layer), change.heads.index(head)
+        moved = {name: float(values[place]) for name, values in change.scores.items() if name != "distance"}
         most = max(moved, key=lambda name: np.nan_to_num(abs(moved[name])))
         changed.append(
             {
                 "layer": layer,
                 "head": head,
-                "jsd_bits": _finite(comparison.jsd[place]),
-                "total_variation": _finite(comparison.total_variation[place]),
+                "jsd_bits": _finite(change.jsd_bits[place]),
+                "total_variation": _finite(change.total_variation[place]),
                 "most_moved_score": most,
                 "moved_by": _finite(moved[most]),
             }
         )
     return {
         "most_changed": changed,
-        "median_jsd_bits": _finite(np.median(comparison.jsd)),
-        "same_model_twice_jsd_bits": _finite(compare(after, again).jsd.max()),
+        "median_jsd_bits": _finite(np.median(change.jsd_bits)),
+        "same_model_twice_jsd_bits": _finite(attention_change(after, again).jsd_bits.max()),
         "most_changed_ablated": _ablate(
             model, after.ids, (changed[0]["layer"], changed[0]["head"]), first=after.prefix_tokens
         ),
@@ -119,11 +117,13 @@ def find_change(
 
 def compare_scale(before: AttentionMaps, after: AttentionMaps, other: AttentionMaps) -> dict[str, float | None]:
     """The change beside that of another training run: how far two runs are apart that should agree."""
+    pairs = ((before, after), (before, other), (after, other))
+    ours, others, between = (attention_change(one, two).jsd_bits for one, two in pairs)
     return {
-        "median_jsd_bits": _finite(np.median(compare(before, after).jsd)),
-        "other_run_median_jsd_bits": _finite(np.median(compare(before, other).jsd)),
-        "between_runs_median_jsd_bits": _finite(np.median(compare(after, other).jsd)),
-        "rank_correlation": _finite(_rank_correlation(compare(before, after).jsd, compare(before, other).jsd)),
+        "median_jsd_bits": _finite(np.median(ours)),
+        "other_run_median_jsd_bits": _finite(np.median(others)),
+        "between_runs_median_jsd_bits": _finite(np.median(between)),
+        "rank_correlation": _finite(_rank_correlation(ours, others)),
     }
 
 
@@ -148,9 +148,7 @@ def _scores_of(model: CausalLM, tokenizer: PreTrainedTokenizerBase) -> tuple[Sco
 
     @functools.cache  # an ensemble and a choice of heads look at the same sequences
     def both_of(ids: tuple[int, ...]) -> dict[str, Float[np.ndarray, "layer head"]]:
-        groups = tuple((place,) for place in range(len(ids)))
-        sequence = TokenSequence(ids=ids, prefix_tokens=0, groups=groups, split="symbols", prefix="none")
-        return probe_scores(model, tokenizer, sequence, uniform=True)[0]
+        return probe_scores(model, tokenizer, TokenSequence.of_ids(ids), uniform=True)[0]
 
     return (
         lambda ids: {name: values[:, :-1] for name, values in both_of(ids).items()},

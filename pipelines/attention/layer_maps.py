@@ -1,6 +1,6 @@
 """One layer's attention over one sequence, copied out of the model: its maps, its value lengths, its checks.
 
-Takes what `capture` hands over; leaves NumPy arrays that outlive the pass, padding cut off, and what was measured of
+Reads what `capture` hands over; returns NumPy arrays that outlive the pass, padding cut off, and what was measured of
 them. Knows no model and no file.
 """
 

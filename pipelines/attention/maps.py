@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from safetensors.numpy import load_file, save
 
+from pipelines.attention.checks import ROW_SUM_TOLERANCE, check_layer, merge_checks
 from pipelines.errors import DataError
 <<<<<<< HEAD
 from pipelines.readable import readable
@@ -60,6 +62,53 @@ class AttentionMaps:
     checks: dict[str, float | bool]
     """What `check` measured, and how far eager attention's logits are from the model's own implementation's."""
 
+    @classmethod
+    def from_arrays(
+        cls,
+        weights: Float[np.ndarray, "layer head query key"],
+        tokens: Sequence[str],
+        *,
+        ids: Sequence[int] | None = None,
+        dtype: str = "float32",
+    ) -> AttentionMaps:
+        """Maps of weights that were computed elsewhere, checked as those of `probe` are.
+
+        Args:
+            weights: Causal attention after its softmax: rows sum to 1, everything above the diagonal is 0.
+            tokens: A text for each position.
+            ids: The tokens' ids; None numbers equal texts alike.
+            dtype: What the weights were computed in, which says how far a row may be from 1: `float32`, `bfloat16`, ….
+
+        Returns:
+            Maps that can be scored, drawn, saved and explored; each token is a symbol.
+
+        Raises:
+            DataError: The shape does not fit the tokens, or the weights are no causal attention.
+
+        Example:
+            >>> weights = torch.cat(model(**inputs, output_attentions=True).attentions)  # a batch of one
+            >>> maps = AttentionMaps.from_arrays(weights.detach().float().cpu().numpy(), tokens)
+        """
+        array, size = np.asarray(weights, dtype=np.float32), len(tokens)
+        if array.ndim != 4 or 0 in array.shape or array.shape[2:] != (size, size):
+            raise DataError(f"weights must be [layers, heads, {size}, {size}] for {size} tokens, got {array.shape}")
+        if dtype not in ROW_SUM_TOLERANCE:
+            raise DataError(f"dtype must be one of {', '.join(ROW_SUM_TOLERANCE)}, got {dtype!r}; name one of them")
+        layers, heads = array.shape[:2]
+        visible = np.tri(size, dtype=bool)
+        return cls(
+            weights=array,
+            visible=np.stack([visible] * layers),
+            layers=tuple(range(layers)),
+            heads=tuple(range(heads)),
+            tokens=tuple(tokens),
+            ids=tuple(ids if ids is not None else (list(tokens).index(token) for token in tokens)),
+            prefix_tokens=0,
+            groups=tuple((place,) for place in range(size)),
+            info={"text": " ".join(tokens), "query_heads": heads, "dtype": dtype, "split": "symbols"},
+            checks=merge_checks(check_layer(layer, visible, dtype=dtype) for layer in array),
+        )
+
     def symbols_only(self) -> Float[np.ndarray, "layer head query key"]:
         """The weights among the tokens after the prefix; with a prefix, rows then sum to less than 1."""
         start = self.prefix_tokens
@@ -83,7 +132,22 @@ class AttentionMaps:
         return np.stack([by_key[:, :, list(group)].mean(-2) for group in self.groups], axis=-2)
 
     def head(self, layer: int, head: int) -> Float[np.ndarray, "symbol symbol"]:
-        """One head's weights between symbols, by the model's own numbers; DataError for one that was not probed."""
+        """One head's weights between symbols.
+
+        Args:
+            layer: The model's own number of the layer, from 0.
+            head: The model's own number of the head, from 0.
+
+        Returns:
+            A row for each symbol, spread over the symbols up to itself.
+
+        Raises:
+            DataError: That layer or head was not probed.
+
+        Example:
+            >>> maps.symbols()[maps.head(6, 1)[4].argmax()]
+            '2'
+        """
         if layer not in self.layers or head not in self.heads:
             raise DataError(f"layer {layer}, head {head} is not among the probed ones; probe it as well")
         pattern: np.ndarray = self.merged()[self.layers.index(layer), self.heads.index(head)]
@@ -95,7 +159,19 @@ class AttentionMaps:
         return np.array([[visible[np.ix_(query, key)].any() for key in self.groups] for query in self.groups])
 
     def save(self, stem: Path) -> None:
-        """Write `<stem>.safetensors` (the arrays) and `<stem>.json` (everything else)."""
+        """Write `<stem>.safetensors` (the arrays) and `<stem>.json` (everything else), each whole or not at all.
+
+        Args:
+            stem: Path without a suffix; what stands after a dot in it is part of the name.
+
+        Raises:
+            OSError: The folder cannot be written.
+
+        Example:
+            >>> maps.save(Path("runs/mine/before"))
+            >>> AttentionMaps.load(Path("runs/mine/before")).weights.shape
+            (30, 9, 5, 5)
+        """
         arrays = {name: getattr(self, name) for name in _TENSORS}
         tensors = {name: np.ascontiguousarray(array) for name, array in arrays.items() if array is not None}
         write_bytes(_with_suffix(stem, ".safetensors"), save(tensors))
@@ -106,7 +182,22 @@ class AttentionMaps:
 
     @classmethod
     def load(cls, stem: Path) -> AttentionMaps:
-        """The maps that `save` wrote; DataError names a missing or damaged file."""
+        """The maps that `save` wrote, without a model.
+
+        Args:
+            stem: Path without a suffix, as given to `save`.
+
+        Returns:
+            The same maps, to the bit.
+
+        Raises:
+            DataError: A file is missing or damaged; it is named.
+
+        Example:
+            >>> maps = AttentionMaps.load(Path("runs/default/attention/before"))
+            >>> maps.labels()
+            ('1', 'a', '2', 'b', '3')
+        """
         try:
             tensors = load_file(_with_suffix(stem, ".safetensors"))
             rest = json.loads(_with_suffix(stem, ".json").read_text(encoding="utf-8"))

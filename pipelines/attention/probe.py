@@ -1,6 +1,6 @@
 """Attention maps of a sequence, complete and checked: the one way from a model to `AttentionMaps`.
 
-Takes a model, its tokenizer and symbols; leaves maps whose checks held, or the scores alone where the maps would not
+Reads a model, its tokenizer and symbols; returns maps whose checks held, or the scores alone where the maps would not
 fit. A broken check is an error, never a note: maps of another implementation than the one the model runs, or rows that
 do not sum to 1, would be pictures of nothing.
 """
@@ -30,8 +30,7 @@ from pipelines.attention.capture import (
 from pipelines.attention.checks import Checks, merge_checks
 from pipelines.attention.layer_maps import LayerMaps, stack_layers
 from pipelines.attention.maps import AttentionMaps
-from pipelines.attention.norms import uniform_rows
-from pipelines.attention.scores import layer_scores, symbol_class
+from pipelines.attention.scores import layer_scores, symbol_class, uniform_rows
 from pipelines.attention.symbols import TokenSequence, encode
 from pipelines.errors import ConfigError, ModelError
 
@@ -65,9 +64,23 @@ def probe(
 ) -> AttentionMaps:
     """The attention of every layer and head, or of a selection, over a sequence, in one forward pass.
 
-    A string or a list of symbols stands for those symbols, one token each; `encode` makes other sequences. Raises
-    DataError when the symbols are no tokens or a check fails, ModelError when the model's attention cannot be read,
-    ConfigError for a layer or head it does not have.
+    Args:
+        model: A causal LM of transformers, or one with a peft adapter; left as it was found.
+        tokenizer: The model's own.
+        sequence: A text, a list of symbols (one token each), or what `encode` returns.
+        selection: The layers and heads to keep, and whether to run with a mask; None for all, with one.
+
+    Returns:
+        Maps whose checks held, `.weights` shaped `[layers, heads, queries, keys]`, float32.
+
+    Raises:
+        DataError: A listed symbol is not one token, or the weights fail a check.
+        ModelError: The model's attention cannot be read, or eager attention computes something else than the model.
+        ConfigError: A selected layer or head does not exist.
+
+    Example:
+        >>> maps = probe(model, tokenizer, "1 a 2 b 3")
+        >>> maps.head(6, 1)[3]  # what `b` attends to in layer 6, head 1
     """
     if not isinstance(sequence, TokenSequence):
         sequence = encode(tokenizer, sequence)

@@ -1,9 +1,10 @@
-"""Numbers for single heads, each beside what uniform attention would get, and the rule that picks the head shown.
+"""Numbers for heads: what each score says, its value beside what uniform attention would get, and the head shown first.
 
-Takes weights `[head, query, key]`; leaves one number per head and score, NaN where the sequence does not define it:
+Reads weights `[head, query, key]`; returns one number per head and score, NaN where the sequence does not define it:
 too short, no repeated token, no two tokens of one class. Rows are those of the symbols; the prefix's are left out.
 "First" is the first token of all, prefix included, because that is where attention sinks. The weights are read once, in
-blocks, so that 2,048 tokens cost a fraction of the model's own pass. NumPy only.
+blocks, so that 2,048 tokens cost a fraction of the model's own pass. Rollout, of all heads together, and weights by
+value length are derived here too, and are not raw attention. NumPy only.
 """
 
 from __future__ import annotations
@@ -17,14 +18,133 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from pipelines.attention.maps import AttentionMaps
-from pipelines.attention.norms import norm_weighted, uniform_rows
-from pipelines.attention.score_definitions import DEFINITIONS, Definition
 from pipelines.errors import DataError
 
 _SMALLEST_REMAINDER = 0.05
 """Mass beside the first token and itself that a row must have left to be renormalised."""
 _BLOCK_ROWS = 128
 _TINY = np.finfo(np.float32).tiny
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Definition:
+    """What a score says."""
+
+    name: str
+    title: str
+    formula: str
+    """Of one head's weights A, row i attending to key j, from 0; the mean runs over the rows named."""
+    source: str
+    unit: str = "weight"
+
+
+DEFINITIONS = {
+    definition.name: definition
+    for definition in (
+        Definition(
+            name="previous_token",
+            title="previous token",
+            formula="mean over i ≥ 2 of A[i, i−1]  (in row 1, previous is first)",
+            source="Voita et al. 2019, arXiv 1905.09418",
+        ),
+        Definition(
+            name="first_token",
+            title="first token (sink)",
+            formula="mean over i ≥ 1 of A[i, 0]",
+            source="Xiao et al. 2023, arXiv 2309.17453",
+        ),
+        Definition(
+            name="self",
+            title="itself",
+            formula="mean over i ≥ 1 of A[i, i]",
+            source="Clark et al. 2019, arXiv 1906.04341",
+        ),
+        Definition(
+            name="two_back",
+            title="two back",
+            formula="mean over i ≥ 3 of A[i, i−2]  (in row 2, two back is first)",
+            source="the positional rival of same class in an alternating sequence",
+        ),
+        Definition(
+            name="same_class",
+            title="same class",
+            formula="mean of Σ A[i, j] over earlier j of i's class, rows that have one",
+            source="property alignment: Vig & Belinkov 2019, arXiv 1906.04284, section 4.2",
+        ),
+        Definition(
+            name="same_class_past_first",
+            title="same class, first left out",
+            formula="mean of Σ A[i, j] over earlier j ≥ 1 of i's class, rows that have one",
+            source="as same class; what a sink collects is no credit",
+        ),
+        Definition(
+            name="same_class_sink_free",
+            title="same class, sink-free",
+            formula="Σ A[i, j] over earlier j ≥ 1 of i's class ÷ Σ A[i, j] over earlier j ≥ 1, "
+            "rows with keys of both kinds and at least 0.05 left",
+            source="as same class, renormalised without the first token and itself",
+            unit="share",
+        ),
+        Definition(
+            name="digit_to_digit",
+            title="digit to digit",
+            formula="same class, first left out, digits' rows",
+            source="as same class",
+        ),
+        Definition(
+            name="letter_to_letter",
+            title="letter to letter",
+            formula="same class, first left out, letters' rows",
+            source="as same class",
+        ),
+        Definition(
+            name="duplicate_token",
+            title="duplicate token",
+            formula="mean of Σ A[i, j] over earlier j with i's token, rows that have one",
+            source="Wang et al. 2022, arXiv 2211.00593, section 3.2",
+        ),
+        Definition(
+            name="induction",
+            title="induction",
+            formula="mean of Σ A[i, j+1] over earlier j with i's token, j + 1 < i, rows that have one",
+            source="prefix matching: Olsson et al. 2022, arXiv 2209.11895",
+        ),
+        Definition(
+            name="entropy",
+            title="entropy, normalised",
+            formula="mean over i ≥ 1 of −Σ A[i, j] log A[i, j] ÷ log(number of visible keys)",
+            source="Vig & Belinkov 2019, arXiv 1906.04284, section 4.3",
+            unit="share of the largest possible",
+        ),
+        Definition(
+            name="distance",
+            title="distance",
+            formula="mean over i ≥ 1 of Σ A[i, j] (i − j)",
+            source="Vig & Belinkov 2019, arXiv 1906.04284, section 4.3",
+            unit="tokens",
+        ),
+        Definition(
+            name="confidence",
+            title="confidence",
+            formula="mean over i ≥ 1 of max A[i, j]",
+            source="Voita et al. 2019, arXiv 1905.09418",
+        ),
+        *(
+            Definition(
+                name=f"norm_{name}",
+                title=f"{title}, by value length",
+                formula=f"as {title}, of A[i, j]·‖value j through the head’s projection‖ ÷ the row’s sum",
+                source="Kobayashi et al. 2020, arXiv 2004.10102; uniform attention is weighed the same way",
+                unit="share",
+            )
+            for name, title in (
+                ("first_token", "first token"),
+                ("previous_token", "previous token"),
+                ("same_class_past_first", "same class, first left out"),
+            )
+        ),
+    )
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -77,8 +197,8 @@ def _norm_scores(
     uniform = np.broadcast_to(uniform_rows(maps.visible)[:, None], maps.weights.shape)
     both = np.stack([norm_weighted(rows, maps.value_norms) for rows in (maps.weights, uniform)])
     # Of these scores none looks at the mask, so all layers go in one call.
-    told = layer_scores(both.reshape(-1, *both.shape[-2:]), maps.visible[0], maps.ids, classes, maps.prefix_tokens)
-    split = {name: told[name.removeprefix("norm_")].reshape(2, *shape) for name in names}
+    scored = layer_scores(both.reshape(-1, *both.shape[-2:]), maps.visible[0], maps.ids, classes, maps.prefix_tokens)
+    split = {name: scored[name.removeprefix("norm_")].reshape(2, *shape) for name in names}
     return {name: (values[0], values[1]) for name, values in split.items()}
 
 
@@ -133,6 +253,25 @@ def layer_scores(
     }
 
 
+def norm_weighted(
+    weights: Float[np.ndarray, "*heads query key"], value_norms: Float[np.ndarray, "*heads key"]
+) -> Float[np.ndarray, "*heads query key"]:
+    """A[i, j]·‖value j‖ ÷ its row's sum (Kobayashi et al. 2020, arXiv 2004.10102, equation 3, normalised for reading).
+
+    A row that carries nothing is NaN.
+    """
+    carried = weights.astype(np.float64) * value_norms[..., None, :]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares: np.ndarray = (carried / carried.sum(-1, keepdims=True)).astype(np.float32)
+    return shares
+
+
+def uniform_rows(visible: Bool[np.ndarray, "*layers query key"]) -> Float[np.ndarray, "*layers query key"]:
+    """Rows that attend to all they see alike: what every score is measured against."""
+    rows: np.ndarray = (visible / np.maximum(visible.sum(-1, keepdims=True), 1)).astype(np.float32)
+    return rows
+
+
 def symbol_class(symbol: str) -> str:
     """`digit`, `letter` or `other`, by the symbol's characters, surrounding space aside."""
     text = symbol.strip()
@@ -145,7 +284,7 @@ NO_RULE = "the first of all, because so short a sequence defines no score to cho
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Telling:
+class HeadChoice:
     """The head that is shown first, by the model's own numbers, and why."""
 
     layer: int
@@ -154,7 +293,7 @@ class Telling:
     """One of `SAME_CLASS_RULE`, `PREVIOUS_RULE` and `NO_RULE`."""
 
 
-def telling_head(maps: AttentionMaps) -> Telling:
+def most_selective_head(maps: AttentionMaps) -> HeadChoice:
     """The head that puts the most weight on earlier symbols of the same class, the first token left out.
 
     It is the one structure in the handout's sequence that neither position nor the sink explains. Where no row can have
@@ -172,8 +311,35 @@ def telling_head(maps: AttentionMaps) -> Telling:
     for rule, name in ((SAME_CLASS_RULE, "same_class_past_first"), (PREVIOUS_RULE, "previous_token")):
         if np.isfinite(scores[name]).any():
             layer, head = divmod(int(np.nanargmax(scores[name])), patterns.shape[1])
-            return Telling(layer=maps.layers[layer], head=maps.heads[head], rule=rule)
-    return Telling(layer=maps.layers[0], head=maps.heads[0], rule=NO_RULE)
+            return HeadChoice(layer=maps.layers[layer], head=maps.heads[head], rule=rule)
+    return HeadChoice(layer=maps.layers[0], head=maps.heads[0], rule=NO_RULE)
+
+
+def shown_head(maps: AttentionMaps) -> HeadChoice:
+    """The head that was chosen when the maps were made; chosen now for maps that name none."""
+    chosen = maps.info.get("shown_head")
+    return HeadChoice(**chosen) if chosen else most_selective_head(maps)
+
+
+def rollout(maps: AttentionMaps) -> Float[np.ndarray, "layer query key"]:
+    """After each layer, how much of each token's state comes from each token, if attention and residual weigh the same.
+
+    The product over the layers so far of ½ (mean over heads + identity); it favours early tokens by construction (Abnar
+    & Zuidema 2020, arXiv 2005.00928). Raises DataError unless the maps hold every head of every layer up to the last.
+    """
+    if not is_whole(maps):
+        raise DataError("rollout needs every layer and head, got a selection; probe without --layers and --heads")
+    return _flow(maps.weights.astype(np.float64).mean(1))
+
+
+def uniform_rollout(maps: AttentionMaps) -> Float[np.ndarray, "layer query key"]:
+    """The rollout of heads that attend to all they see alike, under the same masks: what `rollout` is set beside."""
+    return _flow(uniform_rows(maps.visible).astype(np.float64))
+
+
+def is_whole(maps: AttentionMaps) -> bool:
+    """Whether the maps hold every head of each layer from the first to their last."""
+    return maps.layers == tuple(range(len(maps.layers))) and len(maps.heads) == maps.info.get("query_heads")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -254,3 +420,12 @@ def _mean(values: Float[np.ndarray, "head query"], rows: Bool[np.ndarray, " quer
     counts = np.isfinite(chosen).sum(-1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(counts > 0, np.nansum(chosen, axis=-1) / counts, np.nan)
+
+
+def _flow(layers: Float[np.ndarray, "layer query key"]) -> Float[np.ndarray, "layer query key"]:
+    flow, flows = np.eye(layers.shape[-1]), []
+    for mixed in layers:
+        # A learned sink's share goes nowhere; what is left is what flows.
+        flow = (mixed / mixed.sum(-1, keepdims=True) + np.eye(len(flow))) / 2 @ flow
+        flows.append(flow)
+    return np.stack(flows)

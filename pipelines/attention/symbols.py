@@ -2,7 +2,8 @@
 
 `1 a 2 b 3` as running text is not five tokens to every tokenizer: SmolLM2's makes seven, because it isolates digits and
 keeps the spaces before them. So there are two ways, and the maps say which: `symbols` encodes each symbol by itself and
-wants exactly one token; `text` takes the tokenizer's own split and remembers each symbol's tokens.
+wants exactly one token; `text` takes the tokenizer's own split and remembers each symbol's tokens. A text is split into
+symbols where all of them are single tokens, and as the tokenizer does elsewhere: prose is rarely the former.
 """
 
 from __future__ import annotations
@@ -32,17 +33,45 @@ class TokenSequence:
     split: Split
     prefix: Prefix
 
+    @classmethod
+    def of_ids(cls, ids: Sequence[int]) -> TokenSequence:
+        """Ids as they are, each its own symbol, nothing before them."""
+        groups = tuple((place,) for place in range(len(ids)))
+        return cls(ids=tuple(ids), prefix_tokens=0, groups=groups, split="symbols", prefix="none")
+
 
 def encode(
-    tokenizer: PreTrainedTokenizerBase, text: str | Sequence[str], *, split: Split = "symbols", prefix: Prefix = "none"
+    tokenizer: PreTrainedTokenizerBase,
+    text: str | Sequence[str],
+    *,
+    split: Split | None = None,
+    prefix: Prefix = "none",
 ) -> TokenSequence:
-    """The tokens of symbols separated by spaces, or given one by one, after an optional prefix.
+    """The tokens of a text, or of symbols given one by one, after an optional prefix.
 
-    Raises DataError when a symbol is not one token (`symbols`), or when a token reaches over two symbols (`text`).
+    Args:
+        tokenizer: The model's own.
+        text: Symbols separated by spaces, prose, or a list of symbols.
+        split: `symbols` for one token a symbol, `text` for the tokenizer's own split; None takes `own_split` of a
+            text, and one token a symbol of a list.
+        prefix: What stands before the text: nothing, BOS, or the chat template up to the user's words.
+
+    Returns:
+        Token ids, and which of them make up each symbol.
+
+    Raises:
+        DataError: A symbol is not one token (`symbols`), a token reaches over two symbols (`text`), there is no
+            symbol, or the tokenizer has no such prefix.
+
+    Example:
+        >>> encode(tokenizer, "1 a 2 b 3").groups
+        ((0,), (1,), (2,), (3,), (4,))
     """
     symbols = text.split() if isinstance(text, str) else list(text)
     if not symbols:
         raise DataError("the sequence must hold at least one symbol, got none; e.g. 1 a 2 b 3")
+    if split is None:
+        split = own_split(tokenizer, text) if isinstance(text, str) else "symbols"
     before = prefix_ids(tokenizer, prefix)
     if split == "symbols":
         ids = symbol_ids(tokenizer, symbols)
@@ -58,19 +87,36 @@ def encode(
     )
 
 
+def own_split(tokenizer: PreTrainedTokenizerBase, text: str) -> Split:
+    """`symbols` where each symbol of the text is one token by itself, else `text`."""
+    pieces = _pieces(tokenizer, text.split())
+    return "symbols" if all(len(ids) == 1 for ids in pieces) else "text"
+
+
 def symbol_ids(tokenizer: PreTrainedTokenizerBase, symbols: Sequence[str]) -> list[int]:
     """One token id per symbol; DataError names the first symbol that is more or fewer, and its pieces."""
-    ids = []
+    pieces = _pieces(tokenizer, symbols)
+    for symbol, ids in zip(symbols, pieces, strict=True):
+        if len(ids) != 1:
+            shown = [tokenizer.decode([one]) for one in ids]
+            raise DataError(
+                f"symbol {symbol!r} must be one token, got {len(ids)} ({shown}); choose others, or take the "
+                "tokenizer's own split with --tokens text"
+            )
+    return [ids[0] for ids in pieces]
+
+
+def _pieces(tokenizer: PreTrainedTokenizerBase, symbols: Sequence[str]) -> list[list[int]]:
+    """Each symbol's tokens by itself."""
+    pieces = [list(tokenizer.encode(symbol, add_special_tokens=False)) for symbol in symbols]
+    if all(len(ids) == 1 for ids in pieces):
+        return pieces
     vocabulary = tokenizer.get_vocab()
-    for symbol in symbols:
-        pieces = tokenizer.encode(symbol, add_special_tokens=False)
-        if len(pieces) != 1 and symbol in vocabulary:
-            pieces = [vocabulary[symbol]]  # a tokenizer that puts a word mark before a text still has the bare symbol
-        if len(pieces) != 1:
-            shown = [tokenizer.decode([piece]) for piece in pieces]
-            raise DataError(f"symbol {symbol!r} must be one token, got {len(pieces)} ({shown}); choose others")
-        ids.append(pieces[0])
-    return ids
+    # A tokenizer that puts a word mark before a text still has the bare symbol.
+    return [
+        [vocabulary[symbol]] if len(ids) != 1 and symbol in vocabulary else ids
+        for symbol, ids in zip(symbols, pieces, strict=True)
+    ]
 
 
 def prefix_ids(tokenizer: PreTrainedTokenizerBase, prefix: Prefix) -> list[int]:
@@ -93,7 +139,10 @@ def prefix_ids(tokenizer: PreTrainedTokenizerBase, prefix: Prefix) -> list[int]:
 def _text_groups(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int], list[list[int]]]:
     """The tokenizer's own split, and the tokens of each word; a token of spaces alone belongs to the word after it."""
     if not tokenizer.is_fast:
-        raise DataError("--tokens text needs a fast tokenizer, which knows where its tokens begin; use symbols")
+        raise DataError(
+            "the tokenizer's own split needs a fast tokenizer, which knows where its tokens begin; "
+            "give symbols of one token each"
+        )
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     words = [match.span() for match in re.finditer(r"\S+", text)]
     groups: list[list[int]] = [[] for _ in words]

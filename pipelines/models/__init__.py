@@ -1,4 +1,4 @@
-"""Where policies come from: the bundled model, local folders, the Hub, and a tiny random model for tests."""
+"""Where policies come from: the bundled model, local folders and the Hub; adapters, chat templates, KL."""
 
 from pipelines.models.adapters import adapter_identity, attach_adapter, hush_peft, load_trainable
 from pipelines.models.chat import render_prompt, turn_end

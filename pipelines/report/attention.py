@@ -14,7 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 from pipelines.attention.maps import AttentionMaps
-from pipelines.attention.scores import telling_head
+from pipelines.attention.scores import shown_head
 from pipelines.report.artefacts import Artefact, element, load_artefact
 from pipelines.run.folder import Run
 from pipelines.text import clip
@@ -110,7 +110,7 @@ def describe_attention(run: Run) -> dict[str, Any]:
     if "before" not in phases:
         return {"maps": None}
     before = phases["before"]
-    told = telling_head(before)
+    told = shown_head(before)
     stored = {phase: load_artefact(run, f"attention/{phase}.json", _SCRIPT) for phase in phases}
     findings = {phase: load_artefact(run, f"attention/{phase}_findings.json", _SCRIPT) for phase in phases}
     fits = len(before.groups) <= _LONGEST_TABLE

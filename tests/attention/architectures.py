@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from transformers import (
     AutoModelForCausalLM,
@@ -14,6 +15,10 @@ from transformers import (
     Qwen3Config,
 )
 
+from pipelines.attention import AttentionMaps, TokenSequence, probe
+from tests.tiny import tiny_tokenizer
+
+IDS = tuple(int(token) for token in np.random.default_rng(0).integers(3, 259, size=11))
 WINDOW = 4
 _SIZES = {
     "vocab_size": 259,
@@ -50,3 +55,8 @@ def build(name: str, seed: int = 0) -> PreTrainedModel:
             if getattr(part, "sinks", None) is not None:
                 torch.nn.init.normal_(part.sinks)
     return model.eval()
+
+
+def probe_ids(model: PreTrainedModel, ids: tuple[int, ...] = IDS) -> AttentionMaps:
+    """The maps of ids as they are; a byte-level tokenizer names them."""
+    return probe(model, tiny_tokenizer(), TokenSequence.of_ids(ids))

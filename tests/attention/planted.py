@@ -61,7 +61,7 @@ def uniform(size: int) -> np.ndarray:
 
 
 def planted_findings(layers: int, heads: int, scores: dict[str, str]) -> dict[str, Any]:
-    """Findings by phase in the form that `find`, `find_change` and `compare_scale` leave; scores by their sequences."""
+    """Findings by phase, as `collect_evidence`, `find_change` and `compare_scale` return them; `scores` → sequences."""
     values = np.random.default_rng(0).random((3, layers, heads)).round(4)
     one = dict(zip(("mean", "margin", "uniform"), values.tolist(), strict=True))
     picked = {"layer": 1, "head": 0, "picked_on": 0.9, "mean": 0.8, "margin": 0.1, "uniform": 0.25}

@@ -8,9 +8,7 @@ import torch
 
 from pipelines.attention.ablation import ablate_heads
 from pipelines.errors import ConfigError
-from tests.attention.architectures import CONFIGS, build
-
-IDS = tuple(int(token) for token in np.random.default_rng(0).integers(3, 259, size=9))
+from tests.attention.architectures import CONFIGS, IDS, build
 
 
 def log_probabilities(model) -> np.ndarray:

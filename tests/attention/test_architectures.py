@@ -7,27 +7,16 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from pipelines.attention import TokenSequence, probe, probe_batch
+from pipelines.attention import TokenSequence, probe_batch
 from pipelines.attention.capture import LayerAttention, captured, forward
 from pipelines.errors import DataError
-from pipelines.models.tiny import tiny_tokenizer
-from tests.attention.architectures import CONFIGS, SINKS, WINDOW, build
-
-IDS = tuple(int(token) for token in np.random.default_rng(0).integers(3, 259, size=11))
+from tests.attention.architectures import CONFIGS, IDS, SINKS, WINDOW, build, probe_ids
+from tests.tiny import tiny_tokenizer
 
 
 @pytest.fixture(params=sorted(CONFIGS))
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
-
-
-def sequence(ids: tuple[int, ...]) -> TokenSequence:
-    groups = tuple((position,) for position in range(len(ids)))
-    return TokenSequence(ids=ids, prefix_tokens=0, groups=groups, split="symbols", prefix="none")
-
-
-def maps_of(model, ids=IDS):
-    return probe(model, tiny_tokenizer(), sequence(ids))
 
 
 def shown(name: str, layer: int, tokens: int) -> np.ndarray:
@@ -72,7 +61,7 @@ def test_weights_equal_a_recomputation_from_the_models_own_queries_and_keys(name
 
 def test_streamed_weights_equal_the_models_own_output_to_the_bit(name: str):
     model = build(name)
-    maps = maps_of(model)
+    maps = probe_ids(model)
     model.set_attn_implementation("eager")
     ids = torch.tensor([IDS])
     with torch.inference_mode():
@@ -81,7 +70,7 @@ def test_streamed_weights_equal_the_models_own_output_to_the_bit(name: str):
 
 
 def test_what_the_layers_own_mask_hides_is_exactly_zero_and_nothing_else_is(name: str):
-    maps = maps_of(build(name))
+    maps = probe_ids(build(name))
     for layer in range(4):
         expected = shown(name, layer, len(IDS))
         assert np.array_equal(maps.visible[layer], expected)
@@ -89,7 +78,7 @@ def test_what_the_layers_own_mask_hides_is_exactly_zero_and_nothing_else_is(name
 
 
 def test_rows_sum_to_one_less_the_learned_sinks_mass(name: str):
-    maps = maps_of(build(name))
+    maps = probe_ids(build(name))
     assert (maps.sink is not None) == (name in SINKS)
     mass = 0 if maps.sink is None else maps.sink
     np.testing.assert_allclose(maps.weights.sum(-1) + mass, 1, atol=1e-6)
@@ -108,12 +97,12 @@ def test_mass_that_no_sink_takes_is_an_error_on_a_model_with_sinks(monkeypatch: 
 
     monkeypatch.setattr(gpt_oss, "eager_attention_forward", leaking)
     with pytest.raises(DataError, match="row_sum_error"):
-        maps_of(build("gpt_oss"))
+        probe_ids(build("gpt_oss"))
 
 
 def test_changing_the_last_token_changes_no_earlier_row(name: str):
     model = build(name)
-    one, other = maps_of(model), maps_of(model, (*IDS[:-1], IDS[-1] - 1))
+    one, other = probe_ids(model), probe_ids(model, (*IDS[:-1], IDS[-1] - 1))
     # Experts take their tokens in groups: another token among them changes the rounding of their product.
     np.testing.assert_allclose(one.weights[:, :, :-1], other.weights[:, :, :-1], atol=1e-6 if name == "gpt_oss" else 0)
     assert not np.array_equal(one.weights[:, :, -1], other.weights[:, :, -1])
@@ -122,20 +111,20 @@ def test_changing_the_last_token_changes_no_earlier_row(name: str):
 def test_a_left_padded_batch_gives_each_sequence_the_maps_it_has_alone(name: str):
     model = build(name)
     lengths = (11, 3, 7)
-    together = probe_batch(model, tiny_tokenizer(), [sequence(IDS[:length]) for length in lengths])
+    together = probe_batch(model, tiny_tokenizer(), [TokenSequence.of_ids(IDS[:length]) for length in lengths])
     for length, maps in zip(lengths, together, strict=True):
         assert maps.ids == IDS[:length]
-        np.testing.assert_allclose(maps.weights, maps_of(model, IDS[:length]).weights, atol=1e-5)
+        np.testing.assert_allclose(maps.weights, probe_ids(model, IDS[:length]).weights, atol=1e-5)
 
 
 def test_an_adapter_changes_the_maps_when_it_is_on_and_not_when_it_is_off(name: str):
-    alone = maps_of(build(name))
+    alone = probe_ids(build(name))
     targets = ["c_attn"] if name == "gpt2" else ["q_proj", "k_proj"]
     config = LoraConfig(r=2, target_modules=targets, init_lora_weights=False, fan_in_fan_out=name == "gpt2")
     model = get_peft_model(build(name), config)
     with model.disable_adapter():
-        assert np.array_equal(maps_of(model).weights, alone.weights)
-    assert np.abs(maps_of(model).weights - alone.weights).max() > 1e-3
+        assert np.array_equal(probe_ids(model).weights, alone.weights)
+    assert np.abs(probe_ids(model).weights - alone.weights).max() > 1e-3
 
 
 def test_grouped_queries_equal_all_heads_with_their_groups_keys_repeated():
@@ -147,12 +136,12 @@ def test_grouped_queries_equal_all_heads_with_their_groups_keys_repeated():
     for name in [name for name in state if name.endswith(("k_proj.weight", "v_proj.weight"))]:
         state[name] = state[name].view(2, 16, 32).repeat_interleave(2, dim=0).reshape(64, 32)
     full.load_state_dict(state)
-    np.testing.assert_allclose(maps_of(full).weights, maps_of(grouped).weights, atol=1e-6)
+    np.testing.assert_allclose(probe_ids(full).weights, probe_ids(grouped).weights, atol=1e-6)
 
 
 def test_value_norms_are_the_length_of_each_keys_value_through_the_heads_own_projection(name: str):
     model = build(name)
-    norms, found = maps_of(model).value_norms, []
+    norms, found = probe_ids(model).value_norms, []
     projections = {"gpt2": lambda layer: model.transformer.h[layer].attn.c_proj.weight.T}
     of_layer = projections.get(name, lambda layer: model.model.layers[layer].self_attn.o_proj.weight)
 

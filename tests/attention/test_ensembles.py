@@ -66,9 +66,7 @@ def test_the_bundled_models_induction_heads_hold_on_seeds_that_did_not_pick_them
     sequences = [repeated(range(1000, 20000), seed) for seed in range(4)]
 
     def scores_of(ids):
-        groups = tuple((place,) for place in range(len(ids)))
-        sequence = TokenSequence(ids=ids, prefix_tokens=0, groups=groups, split="text", prefix="none")
-        return probe_scores(model, tokenizer, sequence)[0]
+        return probe_scores(model, tokenizer, TokenSequence.of_ids(ids))[0]
 
     best = pick_heads(scores_of, sequences, "induction", count=1)[0]
     assert best.mean > 0.5  # uniform attention would get 0.01

@@ -1,20 +1,15 @@
 from __future__ import annotations
 
-import dataclasses
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-from pipelines.attention import AttentionMaps, Selection, encode, probe, probe_scores
+from pipelines.attention import Selection, encode, probe, probe_scores
 from pipelines.attention.checks import check_layer, check_recomputed
 from pipelines.attention.scores import score_maps
 from pipelines.errors import ConfigError, DataError, ModelError
-from tests.attention.planted import maps_of, uniform
-
-HANDOUT = ("1", "a", "2", "b", "3")
+from tests.attention.planted import HANDOUT
 
 
 @pytest.fixture(params=["tiny", "bundled"])
@@ -79,27 +74,6 @@ def test_the_model_is_left_as_it_was_found(policy):
     assert model.config._attn_implementation == "sdpa"
     assert sum(len(module._forward_hooks) for module in model.modules()) == hooks
     model.eval()
-
-
-def test_maps_come_back_from_their_files_without_a_model(tiny, tmp_path: Path):
-    maps = probe(*tiny, HANDOUT)
-    maps.save(tmp_path / "before")
-    back = AttentionMaps.load(tmp_path / "before")
-    for field in dataclasses.fields(AttentionMaps):
-        assert np.array_equal(getattr(back, field.name), getattr(maps, field.name)), field.name
-
-
-def test_names_with_dots_do_not_collide(tmp_path: Path):
-    for version in ("qwen2.5", "qwen2.7"):
-        maps_of([uniform(2)], (version, "x")).save(tmp_path / version)
-    assert AttentionMaps.load(tmp_path / "qwen2.5").tokens[0] == "qwen2.5"
-
-
-def test_a_damaged_file_is_named(tiny, tmp_path: Path):
-    probe(*tiny, HANDOUT).save(tmp_path / "before")
-    (tmp_path / "before.safetensors").write_bytes(b"torn")
-    with pytest.raises(DataError, match=r"before.\*: cannot be read"):
-        AttentionMaps.load(tmp_path / "before")
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from transformers import PreTrainedTokenizerFast
 
 from pipelines.attention import encode, probe, symbol_ids
 from pipelines.errors import DataError
-
-HANDOUT = ("1", "a", "2", "b", "3")
+from pipelines.readable import readable
+from tests.attention.planted import HANDOUT
 
 
 def test_running_text_is_seven_tokens_where_symbols_are_five(bundled):
@@ -22,6 +22,23 @@ def test_a_symbol_of_several_tokens_is_named_with_its_pieces(bundled):
     _, tokenizer = bundled
     with pytest.raises(DataError, match=r"symbol '12' must be one token, got 2 \(\['1', '2'\]\)"):
         symbol_ids(tokenizer, ["1", "12"])
+
+
+@pytest.mark.parametrize(
+    ("text", "split"),
+    [("1 a 2 b 3", "symbols"), ("Unbelievable prose, with commas.", "text"), ("1 a 12", "text")],
+)
+def test_a_text_is_split_a_token_a_symbol_where_each_symbol_is_one_and_as_the_tokenizer_does_elsewhere(
+    bundled, text: str, split: str
+):
+    sequence = encode(bundled[1], text)
+    assert sequence.split == split
+    assert len(sequence.groups) == len(text.split())
+
+
+def test_symbols_given_one_by_one_are_one_token_each_or_refused(bundled):
+    with pytest.raises(DataError, match=r"symbol '12' must be one token.*--tokens text"):
+        encode(bundled[1], ["1", "a", "12"])
 
 
 @pytest.mark.parametrize("prefix", ["none", "bos", "chat"])
@@ -82,3 +99,10 @@ def test_a_symbol_cut_between_tokens_keeps_its_text(bundled):
     sequence = encode(tokenizer, "😀 1 👩‍🔬", split="text")
     assert max(len(group) for group in sequence.groups) > 2
     assert probe(model, tokenizer, sequence).symbols() == ("😀", "1", "👩‍🔬")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("\u202eabc", "\\u202eabc"), ("a\x1b[31m", "a\\u001b[31m"), ("é 👩‍🔬", "é 👩‍🔬")]
+)
+def test_what_would_move_the_cursor_or_turn_the_line_is_spelt_out(text: str, shown: str):
+    assert readable(text) == shown

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.evaluation.chat import chat, divergence, is_json_like
 from pipelines.models import load_model
-from pipelines.models.tiny import build_tiny_model
+from tests.tiny import build_tiny_model
 from pipelines.config import ChatConfig
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -8,8 +8,8 @@ import torch
 
 from pipelines.errors import ModelError
 from pipelines.models import load_model, model_identity, render_prompt
-from pipelines.models.tiny import build_tiny_model
 from pipelines.config import ModelConfig
+from tests.tiny import build_tiny_model
 
 
 def test_the_same_seed_builds_the_same_tiny_model(tiny_folder: Path, tmp_path: Path):

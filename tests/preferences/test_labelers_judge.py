@@ -5,7 +5,6 @@ import torch
 
 from pipelines.errors import ConfigError, ModelError
 from pipelines.models import render_prompt
-from pipelines.models.tiny import tiny_tokenizer
 from pipelines.preferences.labelers import Comparison
 from pipelines.preferences.labelers.judge import (
     LocalJudge,
@@ -17,6 +16,7 @@ from pipelines.preferences.labelers.judge import (
     weigh,
 )
 from pipelines.records import Completion, Task
+from tests.tiny import tiny_tokenizer
 
 NEVER_ABSTAIN = Thresholds(margin=0.0, floor=0.0)
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from pipelines.attention import encode, probe
-from pipelines.attention.scores import telling_head
+from pipelines.attention.scores import most_selective_head
 from tests.attention.planted import maps_of, random_rows
 from tests.report.conftest import do, make_run, plant_samples, render
 from tests.report.oracle import READ_QUOTES, Oracle, stray_digits, written
@@ -91,7 +91,7 @@ def test_the_cat_the_cat_the_is_read_by_the_real_model(show, begun, bundled):
     file = begun(yaml.safe_dump({**HANDOUT, "sequence": words}))
     maps = probe(*bundled, encode(bundled[1], " ".join(words), split="symbols"))
     maps.save(file.parent / "attention" / "before")
-    told = telling_head(maps)
+    told = most_selective_head(maps)
     weights = maps.head(told.layer, told.head)
     table = show(render(file.parent)).locator("#attention ~ .beside table").first
     assert table.locator("thead th").all_inner_texts() == words

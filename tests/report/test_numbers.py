@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.attention import AttentionMaps
-from pipelines.attention.scores import telling_head
+from pipelines.attention.scores import most_selective_head
 from tests.report.oracle import READ_QUOTES, READ_TEXTS, Oracle, stray_digits, written
 
 SHOWN = ("layer shown", "head shown")
@@ -63,8 +63,8 @@ def test_colour_begins_where_the_two_of_a_pair_part(page, built: Path):
         assert chosen[same] != rejected[same]
 
 
-def test_the_shown_head_is_the_telling_one_in_both_phases(page, built: Path):
-    told = telling_head(AttentionMaps.load(built / "attention" / "before"))
+def test_the_shown_head_is_the_most_selective_one_in_both_phases(page, built: Path):
+    told = most_selective_head(AttentionMaps.load(built / "attention" / "before"))
     titles = page.locator("#attention ~ .beside figcaption").all_inner_texts()[:2]
     assert titles == [f"Layer {told.layer}, head {told.head}, {phase} training" for phase in ("before", "after")]
 

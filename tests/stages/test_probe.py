@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.attention.study_files import RECORD
+from pipelines.attention.study import RECORD
 
 Complaint = Callable[..., str]
 
@@ -83,11 +83,11 @@ def test_what_cannot_be_answered_is_refused_before_any_work(
         ["--other-adapter", "x"],
     ],
 )
-def test_an_option_of_a_study_without_a_text_is_not_ignored(
+def test_an_option_of_a_text_is_not_ignored_by_a_run(
     complaint: Complaint, arguments: list[str], option: list[str], tmp_path: Path
 ):
     line = complaint("probe_attention", [*arguments, *option])
-    assert f"{option[0]} works with --text, --model or --adapter" in line
+    assert f"--config, --run is of a run, and {option[0]} works without one" in line
     assert not (tmp_path / "run").exists()
 
 
@@ -114,11 +114,24 @@ def test_a_text_that_cannot_be_probed_leaves_the_folder_as_it_was(
 ):
     assert script("probe_attention", [*free, "--text", "1 a 2"]) == 0
     before = contents(out)
-    assert "must be one token" in last_complaint("probe_attention", [*free, "--text", "unbelievable"])
+    line = last_complaint("probe_attention", [*free, "--text", "unbelievable", "--tokens", "symbols"])
+    assert "must be one token" in line
+    assert "--tokens text" in line
     assert "layers must be numbers from 0" in last_complaint(
         "probe_attention", [*free, "--text", "1 a", "--layers", "99"]
     )
     assert contents(out) == before
+
+
+def test_prose_is_probed_as_the_tokenizer_splits_it(
+    script: Callable, free: list[str], out: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert script("probe_attention", [*free, "--text", "Prose, not symbols."]) == 0
+    told = capsys.readouterr().out
+    assert "19 tokens, as the tokenizer splits the text" in told  # the tiny tokenizer's tokens are bytes
+    assert json.loads((out / "before_text.json").read_text())["symbol_texts"] == ["Prose,", " not", " symbols."]
+    assert not (out / "before.json").exists()
+    assert "Attention on “Prose, not symbols.”" in (out / "explorer.html").read_text()
 
 
 def test_a_new_study_removes_its_own_files_only(

@@ -15,9 +15,9 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.utils import add_fused_lm_head
 
 from pipelines.models import load_model
-from pipelines.models.tiny import build_tiny_model
 from pipelines.training.prefix_sharing import lay_out, pack, share_prefixes, supports_prefix_sharing
 from pipelines.training.trainer import PrefixSharingDPOTrainer
+from tests.tiny import build_tiny_model
 
 FIELDS = ("log_probs", "entropy", "mean_logits", "is_top1")
 LOSSES = (["sigmoid"], ["ipo"], ["sigmoid", "sft"], ["apo_zero"])

@@ -1,6 +1,6 @@
 """One self-contained page to look at, compare, judge and export attention maps."""
 
-from pipelines.attention.explorer.page import Explorer, render_explorer
-from pipelines.attention.explorer.payload import View, require_room
+from pipelines.attention.explorer.page import Explorer, explore, render_explorer
+from pipelines.attention.explorer.payload import View, build_view, require_room
 
-__all__ = ["Explorer", "View", "render_explorer", "require_room"]
+__all__ = ["Explorer", "View", "build_view", "explore", "render_explorer", "require_room"]

@@ -1,6 +1,6 @@
 """What the page says beyond one picture: seeded sequences, ablations, and the floor and scale of a change.
 
-Takes findings by phase, as `<phase>_findings.json` holds them; leaves the part of the payload that the page's evidence
+Reads findings by phase, as `<phase>_findings.json` holds them; returns the part of the payload that the page's evidence
 section reads. Computes nothing.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from pipelines.attention.explorer.packing import Packer
-from pipelines.attention.score_definitions import DEFINITIONS
+from pipelines.attention.scores import DEFINITIONS
 
 
 def describe_evidence(findings: Mapping[str, Mapping[str, Any]], packer: Packer) -> dict[str, Any] | None:

@@ -1,6 +1,6 @@
 """Arrays one after the other in one deflated block, as the page's script reads them back.
 
-Takes NumPy arrays; leaves for each where it stands and how it is coded, and the block as base64.
+Reads NumPy arrays; returns for each where it stands and how it is coded, and the block as base64.
 """
 
 from __future__ import annotations

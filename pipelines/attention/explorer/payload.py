@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from pipelines.attention.change import attention_change
 from pipelines.attention.explorer.evidence import describe_evidence
 from pipelines.attention.explorer.packing import Packer
 from pipelines.attention.maps import AttentionMaps
-from pipelines.attention.scores import Score, Telling
+from pipelines.attention.scores import HeadChoice, Score, is_whole, rollout, score_maps, shown_head, uniform_rollout
 from pipelines.errors import ConfigError, DataError
 
 _EXACT_UP_TO = 32
@@ -45,7 +46,7 @@ class View:
     scores_after: tuple[Score, ...] = ()
     change: Float[np.ndarray, "layer head"] | None = None
     """Jensen–Shannon divergence in bits between before and after."""
-    shown: Telling | None = None
+    shown: HeadChoice | None = None
     """The head that is opened first, and why; None for the first."""
     rollout: tuple[Float[np.ndarray, "layer query key"], Float[np.ndarray, "layer query key"]] | None = None
     """Attention rollout after each layer, and that of uniform attention; None for a selection of layers or heads."""
@@ -58,6 +59,40 @@ class View:
 
 
 _SAME = ("ids", "layers", "heads", "groups")
+
+
+def build_view(
+    before: AttentionMaps, *, title: str, after: AttentionMaps | None = None, unmasked: AttentionMaps | None = None
+) -> View:
+    """A view with all that follows from its maps: scores, change, rollout, and the head that is opened first.
+
+    Args:
+        before: A pass with a mask.
+        title: What the page calls this sequence.
+        after: The same ids through a trained model.
+        unmasked: The same ids and weights run without a mask.
+
+    Returns:
+        What `Explorer` and `render_explorer` take.
+
+    Raises:
+        DataError: The passes are not of the same ids, layers and heads, or `before` has no mask.
+
+    Example:
+        >>> view = build_view(probe(model, tokenizer, "1 a 2 b 3"), title="the handout")
+        >>> Explorer([view], title="mine").save(Path("explorer.html"))
+    """
+    return View(
+        title=title,
+        before=before,
+        after=after,
+        unmasked=unmasked,
+        scores=score_maps(before),
+        scores_after=() if after is None else score_maps(after),
+        change=None if after is None else attention_change(before, after).jsd_bits,
+        shown=shown_head(before),
+        rollout=(rollout(before), uniform_rollout(before)) if is_whole(before) else None,
+    )
 
 
 def build_payload(

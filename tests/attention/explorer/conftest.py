@@ -7,27 +7,15 @@ from pathlib import Path
 import pytest
 
 from pipelines.attention import Selection, encode, probe
-from pipelines.attention.comparison import compare, rollout, uniform_rollout
-from pipelines.attention.explorer import Explorer, View
-from pipelines.attention.scores import score_maps, telling_head
+from pipelines.attention.explorer import Explorer, View, build_view
 from tests.attention.planted import SCORES, maps_of, planted_findings, random_rows
 
 
 def view_of(model, tokenizer, text: str, split, *, unmasked: bool) -> View:
     sequence = encode(tokenizer, text, split=split)
     before = probe(model, tokenizer, sequence)
-    changed = maps_like(before, seed=1)
-    return View(
-        title=split,
-        before=before,
-        after=changed,
-        unmasked=probe(model, tokenizer, sequence, Selection(masked=False)) if unmasked else None,
-        scores=score_maps(before),
-        scores_after=score_maps(changed),
-        change=compare(before, changed).jsd,
-        shown=telling_head(before),
-        rollout=(rollout(before), uniform_rollout(before)),
-    )
+    bare = probe(model, tokenizer, sequence, Selection(masked=False)) if unmasked else None
+    return build_view(before, title=split, after=maps_like(before, seed=1), unmasked=bare)
 
 
 def maps_like(maps, seed: int):

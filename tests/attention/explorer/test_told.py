@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from pipelines.attention.explorer import Explorer, View, render_explorer
-from pipelines.attention.scores import Telling, score_maps
+from pipelines.attention.scores import HeadChoice, score_maps
+from tests.attention.architectures import build, probe_ids
 from tests.attention.explorer.screen import exported, printed, shown_numbers
 from tests.attention.planted import SCORES, maps_of, planted_findings, random_rows, uniform
 
@@ -57,7 +58,7 @@ def test_the_page_says_what_was_run(open_page, tmp_path: Path):
     ("rule", "told"), [("most weight on x", "opened first by this rule: most weight on x"), (None, "")]
 )
 def test_why_a_head_is_opened_first_is_the_rule_that_chose_it(open_page, tmp_path: Path, rule: str | None, told: str):
-    shown = Telling(layer=0, head=0, rule=rule) if rule else None
+    shown = HeadChoice(layer=0, head=0, rule=rule) if rule else None
     maps = maps_of([uniform(2)], ("1", "a"))
     Explorer([View(title="x", before=maps, shown=shown)], title="x").save(tmp_path / "rule.html")
     note = open_page(tmp_path / "rule.html").inner_text("#head-note")
@@ -111,10 +112,7 @@ def test_a_page_of_128_tokens_stays_under_ten_megabytes_and_works(open_page, tmp
 
 
 def test_learned_sinks_and_windows_are_drawn(open_page, tmp_path: Path):
-    from tests.attention.test_architectures import build
-    from tests.attention.test_architectures import maps_of as probe_of
-
-    maps = probe_of(build("gpt_oss"), tuple(range(20, 28)))
+    maps = probe_ids(build("gpt_oss"), tuple(range(20, 28)))
     path = tmp_path / "sinks.html"
     Explorer([View(title="gpt-oss", before=maps, scores=score_maps(maps))], title="gpt-oss").save(path)
     page = open_page(path)

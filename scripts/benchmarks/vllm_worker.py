@@ -20,9 +20,10 @@ def main() -> None:
     """Serve requests until standard input ends."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # vLLM logs to standard output
+    # Before the import, which reads them.
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "4")
-    from vllm import LLM, SamplingParams, __version__  # noqa: PLC0415 - after what it reads from the environment
+    from vllm import LLM, SamplingParams, __version__
 
     engine = LLM(sys.argv[1], dtype="float32", enable_prefix_caching=True, max_model_len=1024, max_num_seqs=256)
     print(json.dumps({"version": __version__}), file=answers, flush=True)

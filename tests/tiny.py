@@ -1,6 +1,6 @@
 """A tiny random causal LM, built by code: the real classes at a size where a test takes a moment.
 
-Leaves an ordinary Hugging Face folder: a seeded two-layer Llama with grouped-query attention, a byte-level tokenizer
+Writes an ordinary Hugging Face folder: a seeded two-layer Llama with grouped-query attention, a byte-level tokenizer
 (every byte one token, so any text goes in) and a chat template. It knows nothing; its samples are noise.
 """
 

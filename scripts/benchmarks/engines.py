@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 
-from pipelines.benchmarks.workloads import Workload
+from benchmarks.workloads import Workload
 from pipelines.errors import ConfigError
 from pipelines.engine.decoder import sample
 from pipelines.engine.fallback import bare_generation_config

@@ -1,6 +1,6 @@
 """The sampling benchmark: every engine in turn on one workload, memory of ours apart, and what the numbers stand on.
 
-Takes engines and a workload; leaves a result as plain values (seconds and tokens of every round, medians, ratios, share
+Returns a result as plain values (seconds and tokens of every round, medians, ratios, share
 of completions that pass, machine, versions) and a figure. The share that passes is there because an engine that is fast
 at drawing from another distribution has won nothing.
 """
@@ -20,10 +20,10 @@ import torch
 from matplotlib.figure import Figure
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from benchmarks.engines import IN_PROCESS, NAMES, Completions, Engine, VllmEngine
+from benchmarks.fresh_process import run_in_fresh_process
+from benchmarks.workloads import Workload, build_workload
 from pipelines.attention.figures import render
-from pipelines.benchmarks.engines import IN_PROCESS, NAMES, Completions, Engine, VllmEngine
-from pipelines.benchmarks.isolation import alone
-from pipelines.benchmarks.workloads import Workload, build_workload
 from pipelines.errors import ConfigError
 from pipelines.models import load_model
 from pipelines.models.bundled import bundled_folder
@@ -70,7 +70,7 @@ class Benchmark:
             raise ConfigError(f"unknown engine {unknown[0]!r}; choose among {', '.join(NAMES)}")
         if self.rounds < 1:
             raise ConfigError(f"--rounds must be at least 1, got {self.rounds}; raise it")
-        memory = alone(_memory_of, self.model, self.workload)
+        memory = run_in_fresh_process(_memory_of, self.model, self.workload)
         model, tokenizer = load_model(self.model)
         workload = build_workload(self.workload, model, tokenizer)
         engines = {name: make(model) for name, make in IN_PROCESS.items() if name in self.engines}
@@ -81,12 +81,12 @@ class Benchmark:
                 vllm = VllmEngine(self.vllm_python or Path(sys.executable), folder)
                 others.callback(vllm.close)
                 engines["vllm"], versions["vllm"] = vllm, vllm.version
-            found = compare(engines, workload, tokenizer, self.rounds, say)
+            found = run_rounds(engines, workload, tokenizer, self.rounds, say)
         result = {**summarise(found, workload), "memory_of_pipelines": memory}
         return {**result, "versions": {**result["versions"], **versions}}, draw(result)
 
 
-def compare(
+def run_rounds(
     engines: Mapping[str, Engine],
     workload: Workload,
     tokenizer: PreTrainedTokenizerBase,
@@ -134,10 +134,10 @@ def summarise(found: Mapping[str, Sequence[Round]], workload: Workload) -> dict[
 
 def _memory_of(name: str, workload: str) -> dict[str, float]:
     model, tokenizer = load_model(name)
-    return measure_memory(model, build_workload(workload, model, tokenizer))
+    return _measure_memory(model, build_workload(workload, model, tokenizer))
 
 
-def measure_memory(model: PreTrainedModel, workload: Workload) -> dict[str, float]:
+def _measure_memory(model: PreTrainedModel, workload: Workload) -> dict[str, float]:
     """Our engine's peak memory above the loaded model, and the keys and values in use at its peak, in MB. Linux only.
 
     To be called in a process that has done nothing else: the peak is the process's.

@@ -1,6 +1,6 @@
 """The training benchmark: TRL's trainer as it comes, at its best settings, and ours, on the same pairs in one run.
 
-Takes a model and a preference dataset; leaves seconds per step, pairs per second and peak memory of each, from
+Reads a model and a preference dataset; returns seconds per step, pairs per second and peak memory of each, from
 processes of their own, in alternating order. A step's time includes its share of the reference's log-probabilities:
 computed in every step by TRL's defaults, once for all epochs by the other two.
 """
@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-import resource
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -25,10 +23,11 @@ from peft import LoraConfig
 from transformers import PrinterCallback, TrainerCallback, set_seed
 from trl import DPOConfig, DPOTrainer
 
-from pipelines.benchmarks.isolation import alone
+from benchmarks.fresh_process import run_in_fresh_process
 from pipelines.config import load_config
 from pipelines.errors import ConfigError, DataError
 from pipelines.models import hush_peft, load_model
+from pipelines.run.processes import peak_rss_mb
 from pipelines.run.provenance import provenance
 from pipelines.records import Task
 from pipelines.tasks import build_messages
@@ -78,7 +77,7 @@ class TrainingBenchmark:
             of_set = found.setdefault(pair_set, {name: [] for name in TRAINERS})
             for turn in range(self.rounds):
                 for name in list(TRAINERS)[:: -1 if turn % 2 else 1]:
-                    measured = alone(measure, self.model, name, pairs, self.batch_size)
+                    measured = run_in_fresh_process(measure, self.model, name, pairs, self.batch_size)
                     of_set[name].append(measured)
                     say(f"{pair_set}, {name}: {measured['seconds_per_step']:.2f} s a step")
         return summarise(found, self)
@@ -182,7 +181,7 @@ def measure(model_name: str, trainer_name: str, pairs: list[dict[str, Any]], bat
     return {
         "seconds_per_step": statistics.mean(clock.seconds[1:]) + reference_seconds / batches / EPOCHS,
         "reference_seconds_per_batch": reference_seconds / batches,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6,
+        "peak_mb": peak_rss_mb(),
         "gpu_peak_mb": torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else 0.0,
     }
 
