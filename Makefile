@@ -1,5 +1,5 @@
 # make run      do the whole job on CONFIG, into runs/<its name>/
-# make test     run the tests, in a browser where they need one (Debian's chromium)    make test-slow   the long ones
+# make test     the tests of a few minutes, no browser needed    make test-all   all of them, in Debian's chromium too
 # make check    format, lint, types, import law
 # make install  what each of them does first: a virtual environment with everything pinned
 PYTHON ?= python3
@@ -9,16 +9,18 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: run test test-slow check format install browser clean
+.PHONY: run test test-all test-rest check format install browser clean
 
 run: install
-	$(BIN)/python scripts/run_pipeline.py --config $(CONFIG)
+	$(BIN)/attend-and-prefer run --config $(CONFIG)
 
-test: install browser
-	$(BIN)/python -m pytest -m "not slow"
+test: install
+	$(BIN)/python -m pytest -m "not slow and not browser"
 
-test-slow: install browser
-	$(BIN)/python -m pytest -m slow
+test-all: test test-rest
+
+test-rest: install browser
+	$(BIN)/python -m pytest -m "slow or browser"
 
 check: install
 	$(BIN)/ruff format --check .

@@ -86,8 +86,8 @@ class TasksConfig:
     test_fraction: float = 0.25
     """Share in (0, 1) of a task file's groups that is never trained on."""
     group_by: str | None = None
-    """What of a task file's lines goes to one side as a whole: null for each prompt, `target` for lines of one target, or
-    the name of a field of theirs."""
+    """What of a task file's lines goes to one side as a whole: null for each prompt, `target` for lines of one target,
+    or the name of a field of theirs."""
     assert_formats: bool = False
     """Whether JSON Schema's `format` is a constraint or, as the standard has it, an annotation."""
 
@@ -119,8 +119,8 @@ class SamplingConfig:
 
     samples_per_task: int = 12
     few_shot: int = 3
-    """Examples in a few-shot prompt: solved requests of the same family before the one asked; 0 is zero-shot. Evaluation
-    always measures zero-shot beside this."""
+    """Examples in a few-shot prompt: solved requests of the same family before the one asked; 0 is zero-shot.
+    Evaluation always measures zero-shot beside this."""
     few_shot_share: float = 1.0
     """Share in [0, 1] of the tasks that are sampled few-shot; the others zero-shot. With an equal
     `training.few_shot_share` each is trained on under the prompt it was sampled with."""
@@ -195,7 +195,13 @@ class PreferencesConfig:
     """Share in [0, 1) of the sampled tasks, by key, that go to the dataset's `test` split instead of `train`."""
 
     def __post_init__(self) -> None:
-        require(0 <= self.validation_fraction < 1, "preferences.validation_fraction", "in [0, 1)", self.validation_fraction, "fix it")
+        require(
+            0 <= self.validation_fraction < 1,
+            "preferences.validation_fraction",
+            "in [0, 1)",
+            self.validation_fraction,
+            "fix it",
+        )
         cap = self.max_pairs_per_family
         require(cap is None or cap >= 1, "preferences.max_pairs_per_family", "null or at least 1", cap, "raise it")
         require(self.min_pairs >= 1, "preferences.min_pairs", "at least 1", self.min_pairs, "raise it")

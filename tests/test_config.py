@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config import Config, config_from_dict, config_to_dict, load_config
+from pipelines.config import Config, config_from_dict, config_to_dict, load_config, parse_yaml
 from pipelines.errors import ConfigError
-from pipelines.config import parse_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 

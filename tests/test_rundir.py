@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config import Config
+from pipelines.config import Config, SamplingConfig
 from pipelines.errors import RunError
 from pipelines.run.files import new_folder, write_text
 from pipelines.run.folder import Run
-from pipelines.config import SamplingConfig
 
 
 def test_the_same_config_opens_a_run_again(tmp_path: Path):

@@ -18,13 +18,8 @@ from safetensors.numpy import load_file, save
 
 from pipelines.attention.checks import ROW_SUM_TOLERANCE, check_layer, merge_checks
 from pipelines.errors import DataError
-<<<<<<< HEAD
-from pipelines.readable import readable
 from pipelines.run.files import write_bytes, write_json
-=======
-from pipelines.run.files import write_bytes, write_json
-from pipelines.text import escape as readable
->>>>>>> deletions
+from pipelines.text import escape
 
 _TENSORS = ("weights", "visible", "logits", "sink", "value_norms")
 
@@ -121,7 +116,7 @@ class AttentionMaps:
 
     def labels(self) -> tuple[str, ...]:
         """`symbols`, fit to print: nothing in them is invisible or turns the line around."""
-        return tuple(readable(text) for text in self.symbols())
+        return tuple(escape(text) for text in self.symbols())
 
     def merged(self) -> Float[np.ndarray, "layer head symbol symbol"]:
         """Weights between symbols: summed over a key symbol's tokens, averaged over a query symbol's.
@@ -213,7 +208,7 @@ class AttentionMaps:
                 and "safetensors" not in type(error).__module__
             ):
                 raise
-            raise DataError(f"{stem}.*: cannot be read ({error}); run scripts/probe_attention.py again") from error
+            raise DataError(f"{stem}.*: cannot be read ({error}); run `attend-and-prefer probe` again") from error
 
 
 def _with_suffix(stem: Path, suffix: str) -> Path:

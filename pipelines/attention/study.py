@@ -25,14 +25,13 @@ from pipelines.attention.maps import AttentionMaps
 from pipelines.attention.probe import Selection, probe, selected
 from pipelines.attention.scores import HeadChoice, most_selective_head, shown_head
 from pipelines.attention.symbols import Prefix, Split, TokenSequence, encode, own_split
-from pipelines.config import Config
+from pipelines.config import Config, ModelConfig
 from pipelines.errors import ConfigError, DataError
 from pipelines.models import adapter_identity, attach_adapter, load_model, model_identity
-from pipelines.readable import readable
 from pipelines.run.files import write_bytes, write_json, write_text
 from pipelines.run.folder import Run
-from pipelines.config import ModelConfig
 from pipelines.tasks import handout_path, load_handout
+from pipelines.text import escape
 
 Phase = Literal["before", "after"]
 EXTRAS_UP_TO = 32
@@ -146,8 +145,8 @@ def probe_handout(config: Config, run: Run, phase: Phase) -> dict[str, Any]:
     info: dict[str, Any] = {"model": model_identity(config.model)}
     run.record(model=info["model"])
     if phase == "after":
-        run.require(run.attention / "before.json", "probe_attention.py")
-        folder = run.require(run.adapter, "train_dpo.py")
+        run.require(run.attention / "before.json", "probe")
+        folder = run.require(run.last.adapter, "train")
         model, tokenizer = attach_adapter(precise, folder)
         info["adapter"] = adapter_identity(folder)
     else:
@@ -184,7 +183,7 @@ def run_probe(
     layers, heads = selected(model, Selection(layers=text.layers, heads=text.heads))
     for sequence in sequences.values():
         require_room(layers=len(layers), heads=len(heads), tokens=len(sequence.ids))
-    running = [readable(tokenizer.decode([token])) for token in tokenizer.encode(text.text, add_special_tokens=False)]
+    running = [escape(tokenizer.decode([token])) for token in tokenizer.encode(text.text, add_special_tokens=False)]
     facts = {**(info or {}), "text": text.text, "text_tokens": running, "phase": phase}
     passes = {}
     for place, (split, sequence) in enumerate(sequences.items()):
@@ -265,7 +264,7 @@ def table(maps: AttentionMaps, layer: int, head: int) -> str:
 
     Of more than `TABLE_UP_TO` symbols the first ones; a last line says so.
     """
-    labels = [readable(label) for label in maps.symbols()][:TABLE_UP_TO]
+    labels = [escape(label) for label in maps.symbols()][:TABLE_UP_TO]
     weights, visible = maps.head(layer, head), maps.visible_symbols(layer)
     width = max(4, *(len(label) for label in labels))
     lines = [" " * width + "".join(f"  {label:>{width}}" for label in labels)]
@@ -344,7 +343,7 @@ def _views(folder: Path, passes: Mapping[str, AttentionMaps]) -> list[View]:
         if (before := maps_of(f"before{suffix}")) is not None
     ]
     if not views:
-        raise DataError(f"{folder} holds no maps of a base model; run scripts/probe_attention.py --phase before")
+        raise DataError(f"{folder} holds no maps of a base model; run `attend-and-prefer probe --phase before`")
     return views
 
 
@@ -362,7 +361,7 @@ def _load_findings(folder: Path, phase: str) -> dict[str, Any]:
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
     except ValueError as error:
-        raise DataError(f"{file}: not JSON ({error}); run scripts/probe_attention.py again") from error
+        raise DataError(f"{file}: not JSON ({error}); run `attend-and-prefer probe` again") from error
 
 
 def _present(folder: Path, phases: Sequence[Phase]) -> list[str]:

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import Config, build_section, config_from_dict, merged, read_tree
+from pipelines.config import Config, build_section, config_from_dict, merged, read_tree, require
 from pipelines.errors import ConfigError
-from pipelines.config import require
 
 _FOLDER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 

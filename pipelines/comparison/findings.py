@@ -1,6 +1,6 @@
 """What a comparison found: per run its rates, its distance from the reference, tokens and minutes; and which was best.
 
-Reads finished runs; returns the content of `comparison.json`. Intervals are percentiles of a bootstrap over held-out
+Reads finished runs; returns the content of `comparison.json`. Intervals are percentiles of a bootstrap over test
 tasks (Efron 1979, Annals of Statistics 7:1), the unit that was drawn: completions of one task are much alike. The
 difference between two methods is taken on the same resampled tasks.
 """
@@ -16,20 +16,20 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.comparison.experiment import Comparison
-from pipelines.evaluation.held_out import load_phase
-from pipelines.records import Prompting
+from pipelines.records import Source, Verdict
 from pipelines.run.folder import Run
+from pipelines.samples.store import read_samples
 
 Runs = dict[tuple[str, int], Run]
 """(method, seed) → its run."""
 Rates = npt.NDArray[np.float64]
-PROMPTINGS: tuple[Prompting, ...] = ("bare", "worked_examples")
+SOURCES: tuple[Source, ...] = ("zero_shot", "few_shot")
 RESAMPLES = 10_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """One method's held-out tasks of all seeds: of each the share of exactly right completions, in [0, 1]."""
+    """One method's test tasks of all seeds: of each the share of samples that are right, in [0, 1]."""
 
     tasks: tuple[tuple[int, str], ...]
     """(seed, task)."""
@@ -41,28 +41,34 @@ def collect(comparison: Comparison, runs: Runs, root: Path) -> dict[str, Any]:
     seeds, methods = comparison.seeds, list(comparison.methods)
     by_method = {name: {seed: runs[name, seed] for seed in seeds} for name in methods}
     found: dict[str, Any] = {}
-    for prompting in PROMPTINGS:
-        before = _measure(by_method[methods[0]], "before", prompting)
+    for source in SOURCES:
+        before = _measure(by_method[methods[0]], "before", source)
         if not before.tasks:
             continue
-        after = {name: _measure(own, "after", prompting) for name, own in by_method.items()}
-        found[prompting] = {"before": interval(before.rates), **rank(after)}
+        after = {name: _measure(own, "after", source) for name, own in by_method.items()}
+        found[source] = {"before": interval(before.rates), **rank(after)}
     return {
         "methods": methods,
         "seeds": list(seeds),
         "rates": found,
         "runs": [_describe(method, seed, run, root) for (method, seed), run in runs.items()],
-        "interval": f"bootstrap over held-out tasks, 95 %, {RESAMPLES} resamples",
+        "interval": f"bootstrap over test tasks, 95 %, {RESAMPLES} resamples",
     }
 
 
-def _measure(runs: dict[int, Run], phase: str, prompting: Prompting) -> Measured:
+def _measure(runs: dict[int, Run], phase: str, source: Source) -> Measured:
     passed: dict[tuple[int, str], list[bool]] = {}
     for seed, run in runs.items():
-        for completion, verdict in load_phase(run, phase):
-            if completion.prompting == prompting:
-                passed.setdefault((seed, completion.task_id), []).append(verdict.passed)
+        for task_id, samples in read_samples(run.evaluation(phase)).items():
+            right = [_is_right(sample.verdict) for sample in samples if sample.source == source]
+            if right:
+                passed[seed, task_id] = right
     return Measured(tasks=tuple(passed), rates=np.array([np.mean(row) for row in passed.values()], dtype=np.float64))
+
+
+def _is_right(verdict: Verdict) -> bool:
+    """Whether the right answer is met; of a task that knows none, whether all that it asks for holds."""
+    return verdict.passed if verdict.exact_match is None else verdict.exact_match
 
 
 def rank(measured: dict[str, Measured]) -> dict[str, Any]:
@@ -76,7 +82,7 @@ def rank(measured: dict[str, Measured]) -> dict[str, Any]:
     first, second = best_first[:2]
     lead = interval(measured[first].rates - measured[second].rates)
     return {
-        "methods": [{"method": name, "exact": interval(measured[name].rates)} for name in best_first],
+        "methods": [{"method": name, "right": interval(measured[name].rates)} for name in best_first],
         "lead": {"first": first, "second": second, **lead, "is_clear": bool(lead["low"] > 0)},
     }
 
@@ -91,10 +97,10 @@ def interval(values: Rates) -> dict[str, float]:
 def _describe(method: str, seed: int, run: Run, root: Path) -> dict[str, Any]:
     """One run's costs, and how far it went from where it started."""
     stages = run.manifest()["stages"]
-    sample, train = stages["sample"], stages["train"]
+    sample, train = stages["sample_1"], stages["train_1"]
     draws_its_own = train.get("sampled_tokens") is not None
     metrics = json.loads(run.metrics_file.read_text(encoding="utf-8"))
-    held_out = train.get("held_out") or {}
+    validation = train.get("validation") or {}
     return {
         "method": method,
         "seed": seed,
@@ -105,7 +111,7 @@ def _describe(method: str, seed: int, run: Run, root: Path) -> dict[str, Any]:
         "tokens_sampled": train["sampled_tokens"] if draws_its_own else sample["tokens"],
         "sampling_seconds": 0.0 if draws_its_own else sample["seconds"],
         "training_seconds": train["training_seconds"],
-        "exact": {name: rows["overall"]["exact"] for name, rows in metrics["after"].items()},
-        "kl_nats_per_token": held_out.get("kept", {}).get("held_out/kl_nats_per_token"),
+        "exact_match": {name: rows["overall"]["exact_match"] for name, rows in metrics["after"].items()},
+        "kl_nats_per_token": validation.get("selected", {}).get("validation/kl_nats_per_token"),
         "chat_kl_nats_per_token": metrics.get("chat", {}).get("kl_nats_per_token"),
     }

@@ -1,4 +1,4 @@
-"""Finished runs of one experiment, e.g. of several seeds, as one Markdown table: mean and range of every held-out rate.
+"""Finished runs of one experiment, e.g. of several seeds, as one Markdown table: mean and range of every rate.
 
 Reads each run's `metrics.json`; returns the table. In a row of several families a run's completions are counted
 together. The range is that of the runs, not an interval; runs nothing and measures nothing.
@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.comparison.findings import PROMPTINGS
+from pipelines.comparison.findings import SOURCES
 from pipelines.errors import DataError
 
-_HEADS = {"bare": "bare", "worked_examples": "with worked examples"}
-_MEASURES = ("valid", "exact")
+_HEADS = {"zero_shot": "zero-shot", "few_shot": "few-shot"}
+_MEASURES = ("parses", "exact_match")
 
 Metrics = dict[str, Any]
 
@@ -30,7 +30,9 @@ def load_metrics(folders: Sequence[Path]) -> list[Metrics]:
         except (OSError, ValueError) as error:
             raise DataError(f"{file}: cannot be read ({error}); name the folder of a finished run") from error
         if not isinstance(metrics, dict) or "after" not in metrics:
-            raise DataError(f"{file}: nothing was measured after training; run scripts/evaluate_policy.py first")
+            raise DataError(
+                f"{file}: nothing was measured after training; run `attend-and-prefer evaluate --phase after` first"
+            )
         if found and _families(metrics) != _families(found[0]):
             raise DataError(f"{file}: has other families than {folders[0]}; compare runs of one experiment")
         found.append(metrics)
@@ -38,12 +40,16 @@ def load_metrics(folders: Sequence[Path]) -> list[Metrics]:
 
 
 def summary_table(runs: Sequence[Metrics]) -> str:
-    """A row per family and per group of families; a column per prompting, measure and phase."""
-    columns = [(name, measure) for name in PROMPTINGS if name in runs[0]["after"] for measure in _MEASURES]
-    heads = ["held-out tasks", "n", *(f"{_HEADS[name]}, {measure}: before | after" for name, measure in columns)]
+    """A row per family and per group of families; a column per prompt, measure and phase."""
+    columns = [(name, measure) for name in SOURCES if name in runs[0]["after"] for measure in _MEASURES]
+    heads = [
+        "test tasks",
+        "n",
+        *(f"{_HEADS[name]}, {measure.replace('_', ' ')}: before | after" for name, measure in columns),
+    ]
     lines = [f"| {' | '.join(heads)} |", "|---" * (2 + 2 * len(columns)) + "|"]
     for title, members in _rows(runs[0]).items():
-        n = sum(runs[0]["after"][columns[0][0]][family]["valid"]["total"] for family in members)
+        n = sum(runs[0]["after"][columns[0][0]][family]["parses"]["total"] for family in members)
         cells = [
             cell
             for column in columns
@@ -59,10 +65,10 @@ def summary_table(runs: Sequence[Metrics]) -> str:
 
 def rates(runs: Sequence[Metrics], phase: str, column: tuple[str, str], families: Sequence[str]) -> list[float]:
     """The rate of all the families' completions together in each run, in [0, 1]; without runs that have none."""
-    prompting, measure = column
+    source, measure = column
     found = []
     for metrics in runs:
-        measured = metrics.get(phase, {}).get(prompting, {})
+        measured = metrics.get(phase, {}).get(source, {})
         rows = [measured[family][measure] for family in families if family in measured]
         total = sum(row["total"] for row in rows)
         found += [sum(row["count"] for row in rows) / total] if total else []
@@ -83,7 +89,7 @@ def _rows(metrics: Metrics) -> dict[str, list[str]]:
 
 
 def _families(metrics: Metrics) -> dict[str, list[str]]:
-    return {prompting: [name for name in rows if name != "overall"] for prompting, rows in metrics["after"].items()}
+    return {source: [name for name in rows if name != "overall"] for source, rows in metrics["after"].items()}
 
 
 def _mean(values: Sequence[float]) -> str:

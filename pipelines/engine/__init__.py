@@ -1,1 +1,1 @@
-"""The token engine: prompts as token ids to completions as token ids, nothing computed twice. Knows no text, no tasks."""
+"""The token engine: from prompts as token ids to completions as token ids, nothing computed twice. Knows no text."""

@@ -27,7 +27,7 @@ from pipelines.engine.fast_linear import fast_linear
 from pipelines.engine.packed_attention import PackedPass, Row, packed_attention
 from pipelines.engine.paged_cache import PAGE_TOKENS, PagePool
 from pipelines.engine.prefixes import Segment, build_segments
-from pipelines.engine.requests import Decoding, Request, Drawn
+from pipelines.engine.requests import Decoding, Drawn, Request
 from pipelines.engine.support import unsupported_reason
 
 _PROMPT_TOKENS_PER_PASS = 2048

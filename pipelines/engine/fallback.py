@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.generation import StoppingCriteria, StoppingCriteriaList
 
-from pipelines.engine.requests import Decoding, Request, Drawn
+from pipelines.engine.requests import Decoding, Drawn, Request
 
 
 def generate_samples(

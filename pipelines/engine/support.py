@@ -10,10 +10,10 @@ from __future__ import annotations
 import torch
 from transformers import PreTrainedModel
 
-from pipelines.models import can_be_packed
 from pipelines.engine.packed_attention import PackedPass, Row, packed_attention
 from pipelines.engine.paged_cache import PagePool
 from pipelines.engine.prefixes import Segment
+from pipelines.models import can_be_packed
 
 _TOLERANCE = {torch.float32: 1e-3}
 _TOLERANCE_16_BIT = 0.05

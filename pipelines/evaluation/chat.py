@@ -11,10 +11,10 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines.evaluation.rates import Rate
-from pipelines.models import Continuation, mean_kl_nats, next_tokens, render_prompt
-from pipelines.samples import LocalPolicy, seeded
 from pipelines.config import ChatConfig, SamplingConfig
+from pipelines.models import Continuation, mean_kl_nats, next_tokens, render_prompt
+from pipelines.rewards.rates import Rate
+from pipelines.samples import LocalPolicy, seeded
 
 _JSON_BEGINS = ("[", "{", "```json")
 

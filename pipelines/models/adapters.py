@@ -14,9 +14,9 @@ from typing import Any
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from pipelines.config import ModelConfig
 from pipelines.errors import ModelError
 from pipelines.models.loading import load_model, model_identity, wanted_dtype
-from pipelines.config import ModelConfig
 
 
 def attach_adapter(config: ModelConfig, folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -24,10 +24,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from pipelines.config import ModelConfig
 from pipelines.errors import ModelError, nearest
 from pipelines.models.bundled import bundled_folder
 from pipelines.run.files import file_sha256
-from pipelines.config import ModelConfig
 
 _READ_BESIDE_WEIGHTS = (".json", ".jinja", ".model", ".txt")
 """Config, tokenizer, chat template."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
+from pipelines.config import SamplingConfig, TrainingConfig
 from pipelines.preferences.pairing import pass_rate_histogram, pass_rates
 from pipelines.preferences.tables import Preferences
 from pipelines.records import TIERS, Pair, Sample, Task
-from pipelines.config import SamplingConfig, TrainingConfig
 
 CONFIGS = ("pairs", "samples", "kto")
 GENERATED_BEGIN = "<!-- generated: what stands between these lines is replaced when the dataset is pushed again -->"

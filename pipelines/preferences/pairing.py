@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from rapidfuzz.distance import Levenshtein
 
 from pipelines import seeds
+from pipelines.config import PreferencesConfig
 from pipelines.errors import DataError
 from pipelines.records import Pair, Sample, Task
-from pipelines.config import PreferencesConfig
 
 Couple = tuple[Sample, Sample]
 """The preferred, and the other."""
@@ -123,7 +123,9 @@ def nearest_failure(candidates: Candidates, rng: random.Random) -> Iterator[Coup
     rng.shuffle(failing)
     couples = [(chosen, rejected) for rejected in failing for chosen in passing]
     used: set[int] = set()
-    for chosen, rejected in sorted(couples, key=lambda couple: Levenshtein.distance(couple[0].completion, couple[1].completion)):
+    for chosen, rejected in sorted(
+        couples, key=lambda couple: Levenshtein.distance(couple[0].completion, couple[1].completion)
+    ):
         if rejected.index not in used:
             used.add(rejected.index)
             yield chosen, rejected

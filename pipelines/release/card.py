@@ -10,16 +10,16 @@ from pipelines.config import Config
 from pipelines.preferences.card import GENERATED_BEGIN, GENERATED_END
 
 _BUNDLED = "HuggingFaceTB/SmolLM2-135M-Instruct"
-_PROMPTINGS = {"bare": "bare prompt", "worked_examples": "with worked examples"}
+_SOURCES = {"zero_shot": "zero-shot", "few_shot": "few-shot"}
 
 
 def render_model_card(config: Config, manifest: dict[str, Any], metrics: dict[str, Any] | None, *, merged: bool) -> str:
     """Markdown with front matter that the Hub understands; sections without data say so."""
     base = _BUNDLED if config.model.name == "bundled" else config.model.name
-    train = manifest.get("stages", {}).get("train", {})
+    train = manifest.get("stages", {}).get(f"train_{config.rounds}", {})
     sections = [
         "# A small model that writes the JSON it is asked for\n\n"
-        f"`{base}`, trained with direct preference optimisation on pairs of its own samples. A JSON validator decided "
+        f"`{base}`, trained with direct preference optimisation on pairs of its own samples. A JSON verifier decided "
         "which sample of each pair is better; no person and no other model did.",
         "## Use\n\n```python\n" + _usage(base, merged=merged) + "\n```",
         "## What changed, on tasks it was never trained on\n\n" + _rates(metrics),
@@ -58,14 +58,14 @@ def _rates(metrics: dict[str, Any] | None) -> str:
         return "Not measured."
     trained = set(metrics["trained_families"])
     rows = []
-    for prompting, families in metrics["before"].items():
+    for source, families in metrics["before"].items():
         for family, before in families.items():
-            after = metrics["after"].get(prompting, {}).get(family)
+            after = metrics["after"].get(source, {}).get(family)
             if after:
                 note = "" if family == "overall" or family in trained else " (never trained on)"
-                cells = [f"{_rate(before[name])} → {_rate(after[name])}" for name in ("valid", "exact")]
-                rows.append((f"{family}{note}, {_PROMPTINGS.get(prompting, prompting)}", " | ".join(cells)))
-    head = "| tasks | valid JSON, before → after | exactly right, before → after |\n|---|---|---|"
+                cells = [f"{_rate(before[name])} → {_rate(after[name])}" for name in ("parses", "exact_match")]
+                rows.append((f"{family}{note}, {_SOURCES.get(source, source)}", " | ".join(cells)))
+    head = "| tasks | parses, before → after | exact match, before → after |\n|---|---|---|"
     lines = [f"| {name} | {cells} |" for name, cells in rows]
     return "\n".join([head, *lines]) + f"\n\nIn brackets: {metrics['interval']} intervals. Seed {metrics['seed']}."
 
@@ -104,7 +104,7 @@ def _settings(config: Config, train: dict[str, Any]) -> list[tuple[str, Any]]:
 
 def _warnings(train: dict[str, Any]) -> str:
     alerts = [f"- {alert}" for alert in train.get("alerts", [])]
-    general = "- Small, English, trained on short procedural requests: check its answers with a validator of your own."
+    general = "- Small, English, trained on short procedural requests: check its answers with a verifier of your own."
     return "\n".join([general, *alerts])
 
 

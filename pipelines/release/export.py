@@ -1,6 +1,6 @@
 """A folder for others: the adapter or the merged model, its card, the metrics and the figures of the run.
 
-Takes a finished run folder; leaves an ordinary Hugging Face folder, whole or not at all. A merged model is read back
+Reads a finished run folder; writes an ordinary Hugging Face folder, whole or not at all. A merged model is read back
 and must give the adapter's logits before it is called done.
 """
 
@@ -15,13 +15,12 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from pipelines.config import Config
+from pipelines.config import Config, ModelConfig
 from pipelines.errors import RunError
 from pipelines.models import attach_adapter, load_model, load_trainable
 from pipelines.release.card import render_model_card
 from pipelines.run.files import new_folder, write_text
 from pipelines.run.folder import Run
-from pipelines.config import ModelConfig
 
 _FIGURES = ("training.png", "before_after.png")
 _TOLERANCE = 1e-3
@@ -30,7 +29,7 @@ _TOLERANCE = 1e-3
 
 def export_model(config: Config, run: Run, folder: Path, *, merged: bool) -> dict[str, Any]:
     """Write `folder`; returns what is in it. RunError when a merged model does not compute what the adapter does."""
-    adapter = run.require(run.adapter, "train_dpo.py")
+    adapter = run.require(run.last.adapter, "train")
     facts: dict[str, Any] = {"merged": merged}
     with new_folder(folder) as fresh:
         if merged:
@@ -42,8 +41,8 @@ def export_model(config: Config, run: Run, folder: Path, *, merged: bool) -> dic
             metrics = json.loads(run.metrics_file.read_text(encoding="utf-8"))
             shutil.copy(run.metrics_file, fresh / "metrics.json")
         for name in _FIGURES:
-            if (run.root / "figures" / name).exists():
-                shutil.copy(run.root / "figures" / name, fresh / name)
+            if (run.figures / name).exists():
+                shutil.copy(run.figures / name, fresh / name)
         write_text(fresh / "README.md", render_model_card(config, run.manifest(), metrics, merged=merged))
     return facts
 

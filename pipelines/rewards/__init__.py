@@ -1,7 +1,7 @@
-"""The validator: strict JSON, JSON Schema, verdicts tier by tier, scores. Pure Python values in and out, no torch.
+"""The verifier: strict JSON, JSON Schema, verdicts tier by tier, scores. Pure Python values in and out, no torch.
 
     parse_json(document)                    the value of an RFC 8259 document, or JSONRejected
-    judge(completion, task, finish_reason)  -> Verdict; never raises for a completion
+    verify(completion, task, finish_reason)  -> Verdict; never raises for a completion
     score(verdict, scoring)                 -> float in [0, 1], lexicographic in the tiers
     json_reward(prompts, completions, ...)  TRL's reward signature
     check_task(schema, target)              DataError when no completion could meet them
@@ -15,7 +15,7 @@ from pipelines.rewards.rejection import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, REASON
 from pipelines.rewards.reward import json_reward
 from pipelines.rewards.schemas import CompiledSchema, compile_schema
 from pipelines.rewards.scoring import DEFAULT_SCORING, Scoring, score
-from pipelines.rewards.verdicts import TIER_REASONS, check_task, judge
+from pipelines.rewards.verdicts import TIER_REASONS, check_task, verify
 
 __all__ = [
     "DEFAULT_SCORING",
@@ -30,7 +30,7 @@ __all__ = [
     "check_task",
     "compile_schema",
     "json_reward",
-    "judge",
     "parse_json",
     "score",
+    "verify",
 ]

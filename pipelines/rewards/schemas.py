@@ -26,7 +26,7 @@ _SORTED = json.JSONEncoder(sort_keys=True)
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class CompiledSchema:
-    """A schema ready to judge values; safe to share between threads."""
+    """A schema ready to verify values; safe to share between threads."""
 
     document: Any
     """The schema's own JSON value."""
@@ -42,7 +42,7 @@ class CompiledSchema:
         return declared if isinstance(declared, str) else None
 
     def accepts(self, value: Any, text: str) -> bool:
-        """Whether a value, read from this text, fits. A value that the validator cannot take in does not."""
+        """Whether a value, read from this text, fits. A value that the verifier cannot take in does not."""
         # jsonschema-rs hashes integers by their nearest float: 50,000 neighbours take its uniqueItems many minutes.
         large_integers = self.exact_validator is not None and _BEYOND_FLOAT_PRECISION.search(text) is not None
         try:

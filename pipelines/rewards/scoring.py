@@ -2,7 +2,7 @@
 
 Takes a `Verdict` and a `Scoring`; leaves a score in [0, 1]. Tiers count in order and an earlier one is never bought
 with a later one, so for verdicts on one task more tiers passed is a strictly higher score, and 1 means all that the
-task defines. Verdicts keep their tiers, so old ones can be scored anew. Judges nothing itself.
+task defines. Verdicts keep their tiers, so old ones can be scored anew. Verifies nothing itself.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Scoring:
     parses: float = 0.1
     root_type: float = 0.2
     schema_valid: float = 0.5
-    exact: float = 1.0
+    exact_match: float = 1.0
 
     def __post_init__(self) -> None:
         below = 0.0

@@ -44,14 +44,15 @@ class _Criteria:
     schema: CompiledSchema | None
     number_places: Any
     """The schema's document when it declares a number anywhere; else None."""
-    target: Written | None
+    targets: tuple[Written, ...]
+    """The accepted values; empty when the task defines none."""
 
 
-def judge(
+def verify(
     completion: str, task: Task, finish_reason: FinishReason = "stop", *, assert_formats: bool = False
 ) -> Verdict:
     """The verdict on a completion of a task; one cut off at the token limit passes no tier."""
-    criteria = _criteria(task.schema, task.target, assert_formats)
+    criteria = _criteria(task.schema, task.targets, assert_formats)
     with without_collector(completion):
         body, begin = _body(completion, task.fences)
         notes: tuple[str, ...] = ("unwrapped_fence",) if begin else ()
@@ -68,10 +69,10 @@ def judge(
 
 def check_task(schema: str | None, target: str | None) -> None:
     """Raises DataError, in one line without file and line number, when no completion could meet schema and target."""
-    criteria = _criteria(schema, target, False)
-    if criteria.target and criteria.schema:
-        text = criteria.target.text
-        if "lone_surrogate" in notes_on(text) or not criteria.schema.accepts(criteria.target.value, text):
+    criteria = _criteria(schema, () if target is None else (target,), False)
+    for accepted in criteria.targets if criteria.schema else ():
+        text = accepted.text
+        if "lone_surrogate" in notes_on(text) or not criteria.schema.accepts(accepted.value, text):
             raise DataError(f"target must be valid under the schema, got {text[:80]!r}; mend one of them")
 
 
@@ -82,7 +83,7 @@ def _tiers_passed(answer: Written, notes: tuple[str, ...], criteria: _Criteria) 
     # A lone surrogate is no Unicode text, so no schema can speak of it.
     if criteria.schema and ("lone_surrogate" in notes or not criteria.schema.accepts(answer.value, answer.text)):
         return 2
-    if criteria.target and not same_value(answer, criteria.target, criteria.number_places):
+    if criteria.targets and not any(same_value(answer, one, criteria.number_places) for one in criteria.targets):
         return 3
     return 4
 
@@ -99,7 +100,7 @@ def _verdict(
         parses=passed >= 1,
         root_type=None if criteria.root_type is None else passed >= 2,
         schema_valid=None if criteria.schema is None else passed >= 3,
-        exact=None if criteria.target is None else passed >= 4,
+        exact_match=passed >= 4 if criteria.targets else None,
         reason=reason,
         offset=offset,
         finish_reason=finish_reason,
@@ -108,19 +109,25 @@ def _verdict(
 
 
 @functools.lru_cache(maxsize=4096)
-def _criteria(schema: str | None, target: str | None, assert_formats: bool) -> _Criteria:
+def _criteria(schema: str | None, targets: tuple[str, ...], assert_formats: bool) -> _Criteria:
     compiled = None if schema is None else compile_schema(schema, assert_formats)
     try:
-        written = None if target is None else Written(parse_json(target), target)
+        written = tuple(Written(parse_json(target), target) for target in targets)
     except JSONRejected as rejected:
         raise DataError(f"target must be JSON, got {rejected.reason} at character {rejected.offset}; mend it") from None
     root_type = compiled.root_type if compiled else None
     return _Criteria(
-        root_type=_TYPE_NAMES[type(written.value)] if written else root_type,
+        root_type=_common_type(written) or root_type,
         schema=compiled,
         number_places=compiled.document if compiled and schema and "number" in schema else None,
-        target=written,
+        targets=written,
     )
+
+
+def _common_type(values: tuple[Written, ...]) -> str | None:
+    """The root type of all values; None where they differ or there are none."""
+    names = {_TYPE_NAMES[type(one.value)] for one in values}
+    return names.pop() if len(names) == 1 else None
 
 
 def _body(completion: str, fences: FencePolicy) -> tuple[str, int]:

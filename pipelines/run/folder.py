@@ -61,7 +61,9 @@ class Run:
     def _refuse_other(self, resolved: dict[str, Any]) -> None:
         known = self.manifest().get("format", FORMAT)
         if known != FORMAT or (self.root / "samples").exists():
-            raise RunError(f"{self.root} was made by another version, in a layout of its own; name another folder with --run")
+            raise RunError(
+                f"{self.root} was made by another version, in a layout of its own; name another folder with --run"
+            )
         # Read as a config: a key that a newer version added has its default in an older run.
         stored = config_to_dict(load_config(self.config_file))
         differing = _first_difference(stored, resolved, "")

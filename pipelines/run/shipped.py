@@ -1,10 +1,10 @@
-"""Configs and data that come with the project: beside the package in a clone, inside it where it was installed."""
+"""Configs and data that come with the project: links in a clone, files of the package where it was installed."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parent.parent
+_SHIPPED = Path(__file__).resolve().parent.parent / "shipped"
 
 
 def shipped(path: str | Path) -> Path:
@@ -12,10 +12,5 @@ def shipped(path: str | Path) -> Path:
 
     A path that is nowhere comes back as it was given, for whoever reads it to complain of.
     """
-    given = Path(path)
-    if given.is_absolute() or given.exists():
-        return given
-    for root in (_PACKAGE.parent, _PACKAGE / "shipped"):
-        if (root / given).exists():
-            return root / given
-    return given
+    given, own = Path(path), _SHIPPED / path
+    return own if not given.exists() and own.exists() else given

@@ -1,7 +1,7 @@
 """The plan of a run: its stages in order, the command of each, what each reads and writes in the run folder.
 
-A plan is data. `walk` goes through it; the command line finds a stage's own entry here. What does the work is named, not
-imported, so that asking for help costs nothing.
+A plan is data. `walk` goes through it; the command line finds a stage's own entry here. What does the work is named,
+not imported, so that asking for help costs nothing.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def probe_stage(run: Run, phase: Phase) -> Stage:
         name=f"probe_{phase}",
         verb="probe",
         title=f"attention maps of the handout's sequence, {phase} training",
-        work="pipelines.attention.handout:probe_handout",
+        work="pipelines.attention.study:probe_handout",
         place=run,
         phase=phase,
         reads=(run.handout_file, *((run.last.adapter,) if after else ())),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from accelerate import PartialState
 from pipelines.config import Config, SamplingConfig
 from pipelines.errors import DataError, RunError
 from pipelines.models import adapter_identity, attach_adapter, load_model, model_identity
-from pipelines.records import Message, Sample, Source, Task
+from pipelines.records import Message, Source
 from pipelines.run.folder import Round
 from pipelines.run.processes import process_group
 from pipelines.samples import store
@@ -182,7 +183,7 @@ class _Held:
         lacking = [index for index in ask.indices if index not in have]
         breaks = [place for place in range(1, len(lacking)) if lacking[place] != lacking[place - 1] + 1]
         edges = [0, *breaks, len(lacking)]
-        return [range(lacking[first], lacking[last - 1] + 1) for first, last in zip(edges, edges[1:], strict=False) if lacking]
+        return [range(lacking[first], lacking[last - 1] + 1) for first, last in itertools.pairwise(edges) if lacking]
 
     def facts(self) -> dict[str, Any]:
         """Counts, and what a thousand sampled tokens yielded: tasks with both kinds, which is what pairs need."""

@@ -1,8 +1,8 @@
 """Samples of tasks: conversations built, seeds derived, completions verified and turned into records.
 
 Reads tasks and a `SamplingConfig`; asks a policy; returns verified `Sample` records, a task's at a time. Seeds derive
-from the run's seed, the task's id and the sample's index, so a sample does not depend on which other tasks there are, on
-how many are drawn at once or on which process draws it, but for the rounding of matrix products of another width.
+from the run's seed, the task's id and the sample's index, so a sample does not depend on which other tasks there are,
+on how many are drawn at once or on which process draws it, but for the rounding of matrix products of another width.
 """
 
 from __future__ import annotations

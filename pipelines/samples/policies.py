@@ -8,18 +8,18 @@ from typing import Protocol, runtime_checkable
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines.models import render_prompt
-from pipelines.records import FinishReason, Message
+from pipelines.config import SamplingConfig
 from pipelines.engine.decoder import sample
 from pipelines.engine.requests import (
     Decoding,
-    Request,
     Drawn,
+    Request,
     build_processors,
     build_stopping,
     is_greedy,
 )
-from pipelines.config import SamplingConfig
+from pipelines.models import render_prompt
+from pipelines.records import FinishReason, Message
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,12 +16,12 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from pipelines.config import SamplingConfig, ServerConfig
+from pipelines.engine.requests import build_processors, is_greedy
 from pipelines.errors import ModelError
 from pipelines.models.endpoint import Endpoint, RefusalError
 from pipelines.records import FinishReason
 from pipelines.samples.policies import Completion, Conversation
-from pipelines.engine.requests import build_processors, is_greedy
-from pipelines.config import SamplingConfig, ServerConfig
 
 KEY_VARIABLE = "SAMPLING_API_KEY"
 _ATTEMPTS = 6

@@ -144,9 +144,7 @@ def set_aside(folder: Path, is_wanted: Callable[[Batch], bool]) -> int:
 def rewrite(folder: Path, change: Callable[[Sample], Sample]) -> Iterator[Sample]:
     """Put a changed sample in the place of every stored one, a file at a time; yields the changed ones."""
     for path in _files(folder):
-        batches = [
-            dataclasses.replace(batch, samples=tuple(map(change, batch.samples))) for batch in _read_file(path)
-        ]
+        batches = [dataclasses.replace(batch, samples=tuple(map(change, batch.samples))) for batch in _read_file(path)]
         write_bytes(path, b"".join(map(_line, batches)))
         for batch in batches:
             yield from batch.samples

@@ -1,7 +1,7 @@
 """Verdicts anew, and for completions that were made elsewhere.
 
-Reads a round's store, or a file of somebody's completions; writes verified samples into the store. Samples are verified
-as they are drawn, so a run never needs this: it is for files of others, and for stores whose tasks were changed by hand.
+Reads a round's store, or a file of somebody's completions; writes verified samples into the store. A run never
+needs this, since samples are verified as they are drawn: it is for files of others, and for tasks changed by hand.
 """
 
 from __future__ import annotations
@@ -76,9 +76,7 @@ def _verified(config: Config, tasks: dict[str, Task], source: Path, sample: Samp
     task = tasks.get(sample.task_id)
     if task is None:
         raise DataError(f"{source}: no task {sample.task_id!r} in the run's tasks; sample again for these tasks")
-    verdict = verify(
-        sample.completion, task, sample.finish_reason, assert_formats=config.tasks.assert_formats
-    )
+    verdict = verify(sample.completion, task, sample.finish_reason, assert_formats=config.tasks.assert_formats)
     return dataclasses.replace(sample, verdict=verdict)
 
 

@@ -11,11 +11,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import Config
+from pipelines.config import Config, read_yaml
 from pipelines.errors import DataError
 from pipelines.run.folder import Run
 from pipelines.run.shipped import shipped
-from pipelines.config import read_yaml
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

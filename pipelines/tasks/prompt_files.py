@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.errors import ConfigError
 from pipelines.config import read_yaml
+from pipelines.errors import ConfigError
 
 
 def load_prompts(path: Path) -> list[str]:

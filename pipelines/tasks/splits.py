@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from pipelines import seeds
@@ -34,7 +33,7 @@ _STREAMS: dict[Split, str] = {"train": "train", "test": "held_out", "example": "
 
 
 def build_tasks(config: Config) -> list[Task]:
-    """All tasks of a run: the handout's and the files', then of the families examples, tasks for test and for training."""
+    """All tasks of a run: the handout's and the files', then those of the families."""
     families = config.tasks.families
     for name in families:
         if name not in FAMILIES:
@@ -56,9 +55,7 @@ def build_tasks(config: Config) -> list[Task]:
     ]
     for split, counts in plan:
         for family, count in counts.items():
-            tasks += _draw(
-                family, split, count - (family == handout.family and split == "test"), config.seed, tasks
-            )
+            tasks += _draw(family, split, count - (family == handout.family and split == "test"), config.seed, tasks)
     repeated = [task_id for task_id, count in Counter(task.id for task in tasks).items() if count > 1]
     if repeated:
         raise DataError(f"task {repeated[0]!r} is in two task files of one name; take one out or rename a file")

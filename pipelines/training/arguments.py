@@ -15,8 +15,8 @@ import peft
 import torch
 import trl
 
-from pipelines.errors import ConfigError, nearest
 from pipelines.config import ModelConfig, TrainingConfig
+from pipelines.errors import ConfigError, nearest
 
 TrainerConfig: TypeAlias = "trl.DPOConfig | trl.SFTConfig | trl.KTOConfig | trl.GRPOConfig"
 _KINDS = {"dpo": trl.DPOConfig, "sft": trl.SFTConfig, "kto": trl.KTOConfig, "grpo": trl.GRPOConfig}

@@ -17,9 +17,9 @@ from pipelines.errors import DataError
 from pipelines.records import Task
 from pipelines.run.files import hash_files
 from pipelines.run.folder import Round
-from pipelines.training.validation import Question
 from pipelines.training.methods import TABLES
 from pipelines.training.replay import replayed_pairs
+from pipelines.training.validation import Question
 
 _COLUMNS = {"pairs": ("prompt", "chosen", "rejected"), "kto": ("prompt", "completion", "label")}
 
@@ -59,7 +59,7 @@ def _load(folder: Path, run: Round, name: str, columns: Sequence[str], advice: s
 
 
 def load_questions(config: Config, run: Round) -> list[Question]:
-    """The tasks of the dataset's validation split under the prompt that is trained on; DataError when there are none."""
+    """The tasks of the dataset's validation split under the prompt that is trained on; DataError without any."""
     folder, advice = _source(config, run)
     try:
         rows = load_dataset(str(folder), "kto", split="validation", cache_dir=_cache(folder, run))

@@ -23,18 +23,18 @@ from trl import DPOTrainer, GRPOTrainer
 
 from pipelines.config import Config, config_to_dict
 from pipelines.models import adapter_identity, hush_peft, load_trainable, model_identity
-from pipelines.run.processes import process_group
 from pipelines.run.files import new_folder, write_json
 from pipelines.run.folder import Round
+from pipelines.run.processes import process_group
 from pipelines.training.alerts import Alerts
 from pipelines.training.arguments import TrainerConfig, lora_arguments, trainer_arguments
 from pipelines.training.checkpoints import SealCheckpoints, fingerprint, last_checkpoint
-from pipelines.training.validation import Validation, measurements, selected_measurement
 from pipelines.training.methods import build_trainer, is_sharded, training_rows
 from pipelines.training.pairs import load_questions, load_table
 from pipelines.training.progress import ProgressLine
 from pipelines.training.rehearsal import with_rehearsal
 from pipelines.training.trainer import PrefixSharingDPOTrainer
+from pipelines.training.validation import Validation, measurements, selected_measurement
 from pipelines.training.weights import AverageWeights, trainable_weights
 from pipelines.training.worked_pair import WorkedPair
 

@@ -20,7 +20,7 @@ from typing import Any
 from accelerate import PartialState
 from datasets import Dataset, concatenate_datasets
 
-from pipelines.config import Config
+from pipelines.config import Config, RehearsalConfig, SamplingConfig
 from pipelines.errors import ConfigError, DataError
 from pipelines.models import load_model, model_identity
 from pipelines.records import FinishReason
@@ -28,7 +28,6 @@ from pipelines.run.files import write_json
 from pipelines.run.folder import Run
 from pipelines.run.shipped import shipped
 from pipelines.samples import LocalPolicy, seeded
-from pipelines.config import RehearsalConfig, SamplingConfig
 from pipelines.tasks.prompt_files import load_prompts
 
 _TAIL, _TIMES = 16, 2

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from trl import GRPOTrainer
 
-from pipelines.models import render_prompt
 from pipelines.engine.decoder import sample
-from pipelines.samples.policies import end_tokens
 from pipelines.engine.requests import Decoding, Request, build_processors
+from pipelines.models import render_prompt
+from pipelines.samples.policies import end_tokens
 
 
 def draw_rollouts(prompts: list[Any], trainer: GRPOTrainer) -> dict[str, list[Any]]:

@@ -1,7 +1,7 @@
 """Validation during training and checkpoint selection: tasks that are not trained on, sampled every so many steps.
 
-The tasks are those of the dataset's `validation` split, not the run's tasks for test: a checkpoint chosen by these would
-make the evaluation flatter itself. Writes entries to Trainer's log (so trackers get them) and the selected weights to
+The tasks are those of the dataset's `validation` split, not those for test: a checkpoint chosen by these would make the
+evaluation flatter itself. Writes entries to Trainer's log (so trackers get them) and the selected weights to
 `training/selected/`, and stops the training when it no longer gets better. Selected are the latest weights within one
 standard error of the best: a few completions less of a few dozen are no reason to throw a round away. What is compared
 is the rate of exact matches, or, of tasks that know no right answer, the pass rate. The main process samples; a model
@@ -32,6 +32,7 @@ from transformers import (
 )
 from trl.trainer.utils import use_adapter
 
+from pipelines.config import SamplingConfig, ValidationConfig
 from pipelines.errors import ConfigError
 from pipelines.models import Continuation, mean_kl_nats, next_tokens, render_prompt
 from pipelines.records import Message, Task
@@ -39,7 +40,6 @@ from pipelines.rewards import verify
 from pipelines.rewards.rates import rates
 from pipelines.run.files import new_folder
 from pipelines.samples import LocalPolicy, seeded
-from pipelines.config import ValidationConfig, SamplingConfig
 from pipelines.training.weights import set_weights, trainable_weights
 
 _WEIGHTS = "weights.safetensors"
@@ -169,9 +169,10 @@ def _error(entry: dict[str, Any]) -> float:
     return math.sqrt(rate * (1 - rate) / entry["validation/completions"])
 
 
-def measure(trainer: Trainer, questions: Sequence[Question], settings: ValidationConfig, seed: int
+def measure(
+    trainer: Trainer, questions: Sequence[Question], settings: ValidationConfig, seed: int
 ) -> dict[str, float | None]:
-    """Rates in [0, 1] (None where no task defines one), mean length in tokens, and the KL from the reference in nats per token (0 is no change)."""
+    """Rates in [0, 1] (None where undefined), mean length in tokens, KL from the reference in nats per token."""
     model = _plain(trainer.accelerator.unwrap_model(trainer.model))
     tokenizer: PreTrainedTokenizerBase = trainer.processing_class
     sampling = SamplingConfig(

@@ -1,7 +1,7 @@
 """One pair of the run with its log-probabilities, so that the update can be followed with real numbers.
 
-Reads a trainer; returns sums of token log-probabilities in nats of the pair's two completions, under the policy as it is
-and under the reference.
+Reads a trainer; returns sums of token log-probabilities in nats of the pair's two completions, under the policy as it
+is and under the reference.
 """
 
 from __future__ import annotations

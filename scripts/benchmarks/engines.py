@@ -14,9 +14,9 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel
 
 from benchmarks.workloads import Workload
-from pipelines.errors import ConfigError
 from pipelines.engine.decoder import sample
 from pipelines.engine.fallback import bare_generation_config
+from pipelines.errors import ConfigError
 
 Completions = list[list[tuple[int, ...]]]
 """Per prompt, per completion, its token ids."""

@@ -24,14 +24,14 @@ from benchmarks.engines import IN_PROCESS, NAMES, Completions, Engine, VllmEngin
 from benchmarks.fresh_process import run_in_fresh_process
 from benchmarks.workloads import Workload, build_workload
 from pipelines.attention.figures import render
-from pipelines.errors import ConfigError
-from pipelines.models import load_model
-from pipelines.models.bundled import bundled_folder
-from pipelines.run.provenance import provenance
-from pipelines.rewards import judge
 from pipelines.engine.decoder import Decoder
 from pipelines.engine.fast_linear import fast_linear
 from pipelines.engine.packed_attention import packed_attention
+from pipelines.errors import ConfigError
+from pipelines.models import load_model
+from pipelines.models.bundled import bundled_folder
+from pipelines.rewards import judge
+from pipelines.run.provenance import provenance
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

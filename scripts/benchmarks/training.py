@@ -27,9 +27,9 @@ from benchmarks.fresh_process import run_in_fresh_process
 from pipelines.config import load_config
 from pipelines.errors import ConfigError, DataError
 from pipelines.models import hush_peft, load_model
+from pipelines.records import Task
 from pipelines.run.processes import peak_rss_mb
 from pipelines.run.provenance import provenance
-from pipelines.records import Task
 from pipelines.tasks import build_messages
 from pipelines.tasks.families import WORDS
 from pipelines.tasks.splits import build_tasks

@@ -6,13 +6,12 @@ import dataclasses
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pipelines.config import Config
+from pipelines.config import Config, FamilyConfig, TasksConfig
+from pipelines.engine.requests import Decoding, Request, build_processors
 from pipelines.models import render_prompt
 from pipelines.records import Task
-from pipelines.samples.policies import end_tokens
-from pipelines.engine.requests import Decoding, Request, build_processors
 from pipelines.samples.drawing import sample_seed
-from pipelines.config import FamilyConfig, TasksConfig
+from pipelines.samples.policies import end_tokens
 from pipelines.tasks import build_messages
 from pipelines.tasks.splits import build_tasks
 

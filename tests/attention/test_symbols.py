@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from pipelines.attention import encode, probe, symbol_ids
 from pipelines.errors import DataError
-from pipelines.readable import readable
+from pipelines.text import escape
 from tests.attention.planted import HANDOUT
 
 
@@ -105,4 +105,4 @@ def test_a_symbol_cut_between_tokens_keeps_its_text(bundled):
     ("text", "shown"), [("\u202eabc", "\\u202eabc"), ("a\x1b[31m", "a\\u001b[31m"), ("é 👩‍🔬", "é 👩‍🔬")]
 )
 def test_what_would_move_the_cursor_or_turn_the_line_is_spelt_out(text: str, shown: str):
-    assert readable(text) == shown
+    assert escape(text) == shown

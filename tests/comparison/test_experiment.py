@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from pipelines.comparison import load_comparison
-from pipelines.errors import ConfigError
 from pipelines.config import ModelConfig
+from pipelines.errors import ConfigError
 from pipelines.training.arguments import trainer_arguments
 
 ROOT = Path(__file__).resolve().parent.parent.parent

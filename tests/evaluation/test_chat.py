@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.config import ChatConfig
 from pipelines.evaluation.chat import chat, divergence, is_json_like
 from pipelines.models import load_model
 from tests.tiny import build_tiny_model
-from pipelines.config import ChatConfig
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SETTINGS = ChatConfig(file="", samples_per_prompt=3, max_new_tokens=6)

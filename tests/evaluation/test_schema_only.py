@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pipelines.config import load_config
-from pipelines.evaluation.held_out import evaluate
+from pipelines.evaluation.measuring import evaluate
 from pipelines.run.folder import Run
 from pipelines.tasks import write_tasks
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipelines.config import ModelConfig
 from pipelines.errors import ModelError
 from pipelines.models import load_model, model_identity, render_prompt
-from pipelines.config import ModelConfig
 from tests.tiny import build_tiny_model
 
 

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.config import PreferencesConfig
 from pipelines.errors import DataError
 from pipelines.preferences import build_pairs
 from pipelines.preferences.pairing import STRATEGIES, pass_rate_histogram
 from pipelines.records import Completion, Task, Verdict
-from pipelines.config import PreferencesConfig
 
 SAMPLE = st.tuples(st.sampled_from("abcdefg"), st.sampled_from(["pass", "fail", "cut"]))
 

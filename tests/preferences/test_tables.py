@@ -5,12 +5,11 @@ from collections import Counter
 import pytest
 from huggingface_hub import DatasetCard
 
-from pipelines.config import Config
+from pipelines.config import Config, PreferencesConfig
 from pipelines.preferences import build_pairs
 from pipelines.preferences.card import render_card
 from pipelines.preferences.tables import TABLES, Preferences
 from pipelines.records import Completion, Task, Verdict
-from pipelines.config import PreferencesConfig
 
 
 def preferences_of(tasks: int = 40, fraction: float = 0.25) -> Preferences:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipelines.records import Task
-from pipelines.rewards import judge, score
+from pipelines.rewards import score, verify
 
 SCHEMA = '{"type": "array", "items": {"type": "integer"}, "minItems": 3, "maxItems": 3}'
 TASK = Task(
@@ -87,7 +87,7 @@ CHEATS: tuple[str, ...] = (
 
 @pytest.mark.parametrize("completion", CHEATS, ids=lambda text: text[:24])
 def test_what_is_not_the_list_asked_for_passes_no_more_than_it_earned(completion):
-    verdict = judge(completion, TASK)
+    verdict = verify(completion, TASK)
     assert not verdict.passed
     assert verdict.reason is not None
     assert score(verdict) < 1
@@ -95,10 +95,10 @@ def test_what_is_not_the_list_asked_for_passes_no_more_than_it_earned(completion
 
 @pytest.mark.parametrize("completion", ["[1, 2, 3]", "[1,2,3]", " [ 1 ,\r\n\t2, 3 ]\n"])
 def test_the_list_asked_for_passes_however_it_is_spaced(completion):
-    assert judge(completion, TASK).passed
+    assert verify(completion, TASK).passed
 
 
 @pytest.mark.parametrize("character", sorted({chr(code) for code in range(256)} - set(" \t\n\r")))
 def test_one_more_character_than_the_document_fails_it(character):
-    verdict = judge("[1, 2, 3]" + character, TASK)
+    verdict = verify("[1, 2, 3]" + character, TASK)
     assert (verdict.parses, verdict.reason, verdict.offset) == (False, "trailing_text", 9)

@@ -1,4 +1,4 @@
-"""Which values fit a schema, which schemas compile, and what the validator underneath may not do."""
+"""Which values fit a schema, which schemas compile, and what the verifier underneath may not do."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from pipelines.errors import ConfigError
 from pipelines.records import TIERS, Verdict
 from pipelines.rewards import Scoring, json_reward, score
 
-STEEP = Scoring(parses=1e-6, root_type=1e-3, schema_valid=0.9, exact=0.95)
+STEEP = Scoring(parses=1e-6, root_type=1e-3, schema_valid=0.9, exact_match=0.95)
 
 
 def verdict(defined: tuple[str, ...], passed: int) -> Verdict:
@@ -31,14 +31,14 @@ def test_more_tiers_passed_is_a_higher_score_from_none_at_0_to_all_at_1(scoring,
 
 
 def test_a_later_tier_buys_nothing_without_the_earlier_one():
-    assert score(Verdict(parses=False, root_type=True, schema_valid=True, exact=True)) == 0.0
+    assert score(Verdict(parses=False, root_type=True, schema_valid=True, exact_match=True)) == 0.0
 
 
 @pytest.mark.parametrize(
     ("credits_given", "complaint"),
     [
         ({"parses": 0.0}, "parses must be above 0 and at most 1, got 0.0"),
-        ({"exact": 1.5}, "exact must be above 0.5 and at most 1, got 1.5"),
+        ({"exact_match": 1.5}, "exact must be above 0.5 and at most 1, got 1.5"),
         ({"root_type": 0.1}, "root_type must be above 0.1"),
         ({"schema_valid": math.nan}, "schema_valid must be above 0.2"),
     ],

@@ -13,15 +13,15 @@ ROOT = Path(__file__).parents[2]
 PRELUDE = """
 import time
 from pipelines.records import Task
-from pipelines.rewards import judge
+from pipelines.rewards import verify
 
 def seconds(completion, task, repeats):
-    judge(completion, task)
+    verify(completion, task)
     best = float("inf")
     for _ in range(3):
         begin = time.perf_counter()
         for _ in range(repeats):
-            judge(completion, task)
+            verify(completion, task)
         best = min(best, (time.perf_counter() - begin) / repeats)
     return best
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipelines.errors import DataError
 from pipelines.records import Task
-from pipelines.rewards import TIER_REASONS, judge
+from pipelines.rewards import TIER_REASONS, verify
 
 PLAIN = Task(id="t", family="f", key="k", split="train", prompt="Write a JSON list of 1 through 3.")
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -26,7 +26,7 @@ def task(**fields: str) -> Task:
 
 def test_the_handouts_good_sample_outranks_its_bad_one():
     asked = task(schema='{"type": "array", "items": {"type": "integer"}}', target="[1, 2, 3]")
-    good, bad = judge("[1, 2, 3]", asked), judge("[1, 2, 3, 4)", asked)
+    good, bad = verify("[1, 2, 3]", asked), verify("[1, 2, 3, 4)", asked)
     assert (good.tiers, good.reason, good.offset) == ((True,) * 4, None, None)
     assert (bad.tiers, bad.reason, bad.offset) == ((False,) * 4, "unexpected_character", 11)
     assert good.tiers > bad.tiers
@@ -44,8 +44,8 @@ def test_the_handouts_good_sample_outranks_its_bad_one():
     ],
 )
 def test_a_tier_that_the_task_does_not_define_is_none(fields, tiers):
-    verdict = judge("[1]", task(**fields))
-    assert (verdict.parses, verdict.root_type, verdict.schema_valid, verdict.exact) == tiers
+    verdict = verify("[1]", task(**fields))
+    assert (verdict.parses, verdict.root_type, verdict.schema_valid, verdict.exact_match) == tiers
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_tier_that_the_task_does_not_define_is_none(fields, tiers):
     ],
 )
 def test_once_a_tier_fails_the_later_ones_do_too(completion, tiers, reason):
-    verdict = judge(completion, task(schema='{"type": "array", "items": {"type": "integer"}}', target="[1]"))
+    verdict = verify(completion, task(schema='{"type": "array", "items": {"type": "integer"}}', target="[1]"))
     assert (verdict.tiers, verdict.reason) == (tiers, reason)
 
 
@@ -78,11 +78,11 @@ def test_once_a_tier_fails_the_later_ones_do_too(completion, tiers, reason):
     ],
 )
 def test_the_root_type_is_the_one_that_the_schema_names(schema_type, completion, passes):
-    assert judge(completion, task(schema=json.dumps({"type": schema_type}))).root_type is passes
+    assert verify(completion, task(schema=json.dumps({"type": schema_type}))).root_type is passes
 
 
 @pytest.mark.parametrize(
-    ("target", "answer", "exact"),
+    ("target", "answer", "exact_match"),
     [
         ("[1, 2]", "[2, 1]", False),
         ('{"a": 1, "b": 2}', '{"b": 2, "a": 1}', True),
@@ -111,11 +111,11 @@ def test_the_root_type_is_the_one_that_the_schema_names(schema_type, completion,
     ],
 )
 def test_equality_is_of_value_and_type_without_a_schema(target, answer, exact):
-    assert bool(judge(answer, task(target=target)).exact) == exact
+    assert bool(verify(answer, task(target=target)).exact) == exact
 
 
 @pytest.mark.parametrize(
-    ("schema", "target", "answer", "exact"),
+    ("schema", "target", "answer", "exact_match"),
     [
         ({"type": "number"}, "1", "1.0", True),
         ({"type": ["number", "null"]}, "1.0", "1", True),
@@ -135,13 +135,13 @@ def test_equality_is_of_value_and_type_without_a_schema(target, answer, exact):
     ],
 )
 def test_a_float_equals_an_integer_just_where_the_schema_says_number(schema, target, answer, exact):
-    assert bool(judge(answer, task(schema=json.dumps(schema), target=target)).exact) == exact
+    assert bool(verify(answer, task(schema=json.dumps(schema), target=target)).exact) == exact
 
 
 @settings(deadline=None, max_examples=150)
 @given(VALUES, st.randoms(use_true_random=False))
 def test_any_value_equals_itself_whatever_its_keys_order_and_spacing(value, random_source):
-    assert judge(json.dumps(shuffled(value, random_source), indent=1), task(target=json.dumps(value))).passed
+    assert verify(json.dumps(shuffled(value, random_source), indent=1), task(target=json.dumps(value))).passed
 
 
 def shuffled(value, random_source):
@@ -159,15 +159,15 @@ def test_two_values_are_exact_just_when_their_canonical_texts_are_equal(value, o
     canonical = [
         json.dumps(json.loads(json.dumps(each).replace("-0.0", "0.0")), sort_keys=True) for each in (value, other)
     ]
-    assert judge(json.dumps(other), task(target=json.dumps(value))).passed == (canonical[0] == canonical[1])
+    assert verify(json.dumps(other), task(target=json.dumps(value))).passed == (canonical[0] == canonical[1])
 
 
 @settings(deadline=None, max_examples=200)
 @given(st.text() | VALUES.map(json.dumps), st.sampled_from(["stop", "length"]), st.sampled_from(["forbid", "unwrap"]))
 def test_a_completion_gets_a_verdict_whatever_it_is(completion, finish_reason, fences):
     asked = task(schema='{"type": "object", "uniqueItems": true, "minProperties": 1}', target="{}", fences=fences)
-    verdict = judge(completion, asked, finish_reason)
-    assert verdict == judge(completion, asked, finish_reason)
+    verdict = verify(completion, asked, finish_reason)
+    assert verdict == verify(completion, asked, finish_reason)
     assert list(verdict.tiers) == sorted(verdict.tiers, reverse=True)
     assert (verdict.reason is None) == verdict.passed
     assert (verdict.offset is None) == verdict.parses
@@ -178,7 +178,7 @@ def test_a_completion_gets_a_verdict_whatever_it_is(completion, finish_reason, f
     [("[1, 2, 3]", "truncated", 9), ("[1, 2, 3", "unexpected_end", 8), ("[1, 2, x", "unexpected_character", 7)],
 )
 def test_a_completion_cut_off_at_the_token_limit_passes_no_tier(completion, reason, offset):
-    verdict = judge(completion, task(target="[1, 2, 3]"), "length")
+    verdict = verify(completion, task(target="[1, 2, 3]"), "length")
     assert (verdict.tiers, verdict.reason, verdict.offset) == ((False,) * 3, reason, offset)
     assert verdict.finish_reason == "length"
 
@@ -188,7 +188,7 @@ def test_a_completion_cut_off_at_the_token_limit_passes_no_tier(completion, reas
     ["```json\n[1]\n```", "```\n[1]\n```", " \n```json \r\n[1]\r\n```\n", "```JSON\n\n[1]\n\n  ```", "[1]"],
 )
 def test_a_fence_around_the_whole_answer_comes_off_where_the_task_allows_it(completion):
-    verdict = judge(completion, task(target="[1]", fences="unwrap"))
+    verdict = verify(completion, task(target="[1]", fences="unwrap"))
     assert verdict.passed
     assert verdict.notes == (("unwrapped_fence",) if "`" in completion else ())
 
@@ -212,41 +212,41 @@ def test_a_fence_around_the_whole_answer_comes_off_where_the_task_allows_it(comp
     ],
 )
 def test_json_is_never_dug_out_of_anything_else(completion):
-    assert not judge(completion, task(target="[1]", fences="unwrap")).parses
+    assert not verify(completion, task(target="[1]", fences="unwrap")).parses
 
 
 def test_a_fence_is_a_mistake_unless_the_task_allows_it():
-    verdict = judge("```json\n[1]\n```", task(target="[1]"))
+    verdict = verify("```json\n[1]\n```", task(target="[1]"))
     assert (verdict.parses, verdict.reason, verdict.offset) == (False, "unexpected_character", 0)
 
 
 def test_a_fault_inside_a_fence_is_located_in_the_completion():
-    verdict = judge("```json\n[1, 2)\n```", task(fences="unwrap"))
+    verdict = verify("```json\n[1, 2)\n```", task(fences="unwrap"))
     assert (verdict.reason, verdict.offset, verdict.notes) == ("unexpected_character", 13, ("unwrapped_fence",))
 
 
 def test_oddities_that_the_grammar_permits_are_accepted_and_noted():
-    verdict = judge('{"a": 1, "a": "\\ud800"}', PLAIN)
+    verdict = verify('{"a": 1, "a": "\\ud800"}', PLAIN)
     assert (verdict.passed, verdict.notes) == (True, ("duplicate_key", "lone_surrogate"))
 
 
 @pytest.mark.parametrize("completion", ['"\\ud800"', '["\\ud800"]', '{"\\ud800": 1}'])
 @pytest.mark.parametrize("schema", ["{}", '{"pattern": "a"}', '{"properties": {"a": {}}}', '{"uniqueItems": true}'])
 def test_a_lone_surrogate_is_valid_under_no_schema(completion, schema):
-    assert judge(completion, task(schema=schema)).schema_valid is False
+    assert verify(completion, task(schema=schema)).schema_valid is False
 
 
 def test_formats_are_asserted_on_request_alone():
     asked = task(schema='{"format": "date"}')
-    assert judge('"tomorrow"', asked).passed
-    assert not judge('"tomorrow"', asked, assert_formats=True).passed
+    assert verify('"tomorrow"', asked).passed
+    assert not verify('"tomorrow"', asked, assert_formats=True).passed
 
 
 def test_a_broken_schema_or_target_is_the_tasks_mistake_and_not_the_completions():
     with pytest.raises(DataError, match="schema must be JSON"):
-        judge("1", task(schema="{"))
+        verify("1", task(schema="{"))
     with pytest.raises(DataError, match="target must be JSON"):
-        judge("1", task(target="[1"))
+        verify("1", task(target="[1"))
 
 
 def test_the_reasons_of_the_later_tiers_are_a_closed_vocabulary():

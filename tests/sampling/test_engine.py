@@ -7,7 +7,6 @@ from collections import Counter
 import pytest
 import torch
 
-from pipelines.errors import ConfigError
 from pipelines.engine.decoder import Decoder, sample
 from pipelines.engine.fast_linear import fast_linear
 from pipelines.engine.packed_attention import packed_attention
@@ -15,6 +14,7 @@ from pipelines.engine.requests import (
     Request,
     build_processors,
 )
+from pipelines.errors import ConfigError
 from tests.sampling.asking import (
     PROMPTS,
     SYSTEM,

@@ -20,12 +20,12 @@ from typing import Any
 
 import pytest
 
+from pipelines.config import SamplingConfig, ServerConfig
 from pipelines.errors import ConfigError, ModelError
 from pipelines.models import load_tokenizer, render_prompt
 from pipelines.models.endpoint import Endpoint
 from pipelines.samples.policies import Answer, Conversation
 from pipelines.samples.server import ServerPolicy
-from pipelines.config import SamplingConfig, ServerConfig
 
 KEY = "sk-very-secret"
 ROOT = Path(__file__).resolve().parent.parent.parent

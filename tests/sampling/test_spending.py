@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pipelines.samples.spending import wanted_next
+
 from pipelines.config import AdaptiveConfig, SamplingConfig
 
 FIXED = SamplingConfig(samples_per_task=12)

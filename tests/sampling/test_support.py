@@ -12,7 +12,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from pipelines.models import load_model
+from pipelines.config import ModelConfig
 from pipelines.engine.requests import (
     Decoding,
     Request,
@@ -20,7 +20,7 @@ from pipelines.engine.requests import (
     build_processors,
 )
 from pipelines.engine.support import unsupported_reason
-from pipelines.config import ModelConfig
+from pipelines.models import load_model
 from tests.attention.architectures import CONFIGS, build
 from tests.sampling.asking import decoding, draw_all, generated, requests_for, teacher_forced
 

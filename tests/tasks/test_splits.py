@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.config import Config
+from pipelines.config import AttentionConfig, Config, FamilyConfig, SamplingConfig, TasksConfig, TrainingConfig
 from pipelines.errors import ConfigError, DataError
 from pipelines.records import Task
-from pipelines.config import AttentionConfig, FamilyConfig, SamplingConfig, TasksConfig, TrainingConfig
 from pipelines.tasks import build_messages, build_tasks, worked_examples_of
 from pipelines.tasks.families import FAMILIES
 

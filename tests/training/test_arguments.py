@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 
-from pipelines.config import load_config
+from pipelines.config import ModelConfig, TrainingConfig, load_config
 from pipelines.errors import ConfigError
-from pipelines.run.walk import launcher_config, launcher_environment
-from pipelines.config import ModelConfig, TrainingConfig
 from pipelines.run.stages import JUDGE, TRAIN
+from pipelines.run.walk import launcher_config, launcher_environment
 from pipelines.training.arguments import lora_arguments, trainer_arguments
 
 CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"

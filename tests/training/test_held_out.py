@@ -7,14 +7,14 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig
+from pipelines.training.held_out import HeldOut, Question, best_step, kept_step, measurements
 from transformers import TrainerState
 from trl import DPOConfig
 
+from pipelines.config import HeldOutConfig
 from pipelines.errors import ConfigError
 from pipelines.models import load_model
 from pipelines.records import Task
-from pipelines.config import HeldOutConfig
-from pipelines.training.held_out import HeldOut, Question, best_step, kept_step, measurements
 from pipelines.training.trainer import PrefixSharingDPOTrainer
 
 ASKED = [{"role": "user", "content": "?"}]

@@ -9,9 +9,9 @@ from peft import LoraConfig
 from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from pipelines.config import TrainingConfig
 from pipelines.errors import ConfigError
 from pipelines.models import load_model
-from pipelines.config import TrainingConfig
 from pipelines.training.weights import AverageWeights, trainable_weights
 
 ROW = {

@@ -13,14 +13,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from pipelines.attention.explorer.payload import View, build_payload, build_view
 from pipelines.attention.maps import AttentionMaps
-from pipelines.pages import policy_hash
-from pipelines.readable import readable, shortened
+from pipelines.html import page_environment, policy_hash
 from pipelines.run.files import write_text
+from pipelines.text import one_line
 
 _SCRIPTS = ("data", "theme", "draw", "overview", "sketch", "evidence", "export", "head", "app")
 _IFRAME_PIXELS = 900
@@ -48,18 +47,14 @@ def render_explorer(
         >>> page = render_explorer([build_view(maps, title="mine")], title="My attention")
         >>> Path("explorer.html").write_text(page, encoding="utf-8")
     """
-    title = shortened(readable(title), _LONGEST_TITLE)
+    title = one_line(title, _LONGEST_TITLE)
     here = files("pipelines.attention.explorer")
     script = "\n".join(
         ["(() => {", '"use strict";', *((here / f"{name}.js").read_text("utf-8") for name in _SCRIPTS), "})();"]
     )
     style = (here / "explorer.css").read_text("utf-8")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipelines.attention", "explorer"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template("explorer.html.j2").render(
+    template = page_environment("pipelines.attention", "explorer").get_template("explorer.html.j2")
+    return template.render(
         title=title,
         style=Markup(style),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own files

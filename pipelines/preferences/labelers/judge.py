@@ -21,13 +21,13 @@ from typing import Any
 import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
+from pipelines.config import ModelConfig
 from pipelines.errors import ConfigError, ModelError
 from pipelines.models import attach_adapter, load_model, model_identity, render_prompt
 from pipelines.preferences.labelers.comparisons import Comparison
 from pipelines.preferences.labelers.labels import Choice, Decision
 from pipelines.records import Completion, Message
 from pipelines.run.files import file_sha256
-from pipelines.config import ModelConfig
 
 ANSWERS = ("A", "B")
 _ANSWER_CHARACTERS = 4000
