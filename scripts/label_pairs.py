@@ -25,21 +25,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--person", help="human: who labels (default: the login name)")
     add("--model", default="policy", help="judge: policy, trained, a folder or a Hub id (default: %(default)s)")
     add("--server", metavar="URL", help="judge: an OpenAI-compatible API that has --model")
-    add("--margin", type=float, default=0.05, help="judge: a tie within this of one half (default: %(default)s)")
-    add("--floor", type=float, default=0.1, help="judge: abstain below this probability (default: %(default)s)")
     arguments = parser.parse_args(argv)
 
     def body() -> int:
-        from pipelines.preferences.labelers import load_comparisons
-        from pipelines.preferences.labelers.choosing import Choosing, build_labeler
-        from pipelines.preferences.labelers.labeling import label_missing, label_path
+        from pipelines.preferences.labelers import LabelerOptions, build_labeler
+        from pipelines.preferences.labelers.labels import label_missing, label_path, load_comparisons
 
-        settings = {field: getattr(arguments, field) for field in Choosing.__dataclass_fields__}
-        chosen = Choosing(**settings)
+        options = LabelerOptions(**{field: getattr(arguments, field) for field in LabelerOptions.__dataclass_fields__})
         config, run = open_run(arguments)
-        comparisons = load_comparisons(run, config.seed)[: chosen.count]
-        labeler = build_labeler(chosen, config, run, comparisons)
-        facts = label_missing(run, labeler, comparisons)
+        comparisons = load_comparisons(run, config.seed)[: options.count]
+        labeler = build_labeler(options, config, run, comparisons)
+        facts = label_missing(run, labeler, comparisons, show_progress=options.labeler != "human")
         shown = ", ".join(f"{name} {value}" for name, value in facts.items())
         print(f"{labeler.name}: {shown} → {label_path(run, labeler.name)}")
         return 0

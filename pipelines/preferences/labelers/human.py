@@ -1,8 +1,8 @@
 """A person as a labeler: two answers, one key.
 
-Takes comparisons and a terminal; leaves decisions. Blind: neither score nor verdict nor other labels are shown, and
-which completion stands on top is shuffled by the seed. `u` takes back the last label, also one of an earlier sitting,
-by a retraction.
+Reads comparisons, and keys from a terminal; returns decisions. Blind: neither score nor verdict nor other labels are
+shown, and which completion stands on top is shuffled by the seed. `u` takes back the last label, also one of an earlier
+sitting, by a retraction.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pipelines.preferences.labelers.comparisons import Comparison
-from pipelines.preferences.labelers.labels import Choice, Decision
+from pipelines.preferences.labelers.labels import Choice, Comparison, Decision
 from pipelines.preferences.labelers.terminal import Terminal, visible
 from pipelines.records import Completion
 
@@ -32,7 +31,7 @@ class HumanLabeler:
     ) -> None:
         """`earlier` are the comparisons labelled in former sittings, oldest first; undo reaches back to them."""
         self.name = name
-        self.by: dict[str, Any] = {"person": person}
+        self.settings: dict[str, Any] = {"person": person}
         self._terminal, self._seed, self._earlier = terminal, seed, earlier
 
     def decide(self, comparisons: Sequence[Comparison]) -> Iterator[Decision]:

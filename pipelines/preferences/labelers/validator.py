@@ -6,8 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pipelines.preferences.labelers.comparisons import Comparison
-from pipelines.preferences.labelers.labels import Decision
+from pipelines.preferences.labelers.labels import Comparison, Decision
 from pipelines.rewards import judge
 
 
@@ -16,7 +15,7 @@ class ValidatorLabeler:
 
     def __init__(self, *, name: str = "validator", assert_formats: bool = False) -> None:
         self.name = name
-        self.by: dict[str, Any] = {"assert_formats": assert_formats}
+        self.settings: dict[str, Any] = {"assert_formats": assert_formats}
         self._assert_formats = assert_formats
 
     def decide(self, comparisons: Sequence[Comparison]) -> Iterator[Decision]:
