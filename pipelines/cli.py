@@ -81,6 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
         "compare", _compare, "methods on the same samples, or finished runs", "configs/compare-methods.yaml"
     )
     compared.add_argument("folders", nargs="*", type=Path, metavar="RUN", help="a finished run's folder")
+    _add_label_options(verb("label", _label, "labels of the same pairs from verifier, judge or person; agreement"))
     exported = verb("export", _export, "the trained model as a folder for others")
     exported.add_argument("--output", type=Path, help="the folder to write (default: export/ in the run folder)")
     exported.add_argument("--merged", action="store_true", help="the whole model with the adapter merged into it")
@@ -115,6 +116,17 @@ def _add_probe_options(parser: argparse.ArgumentParser) -> None:
     free.add_argument("--layers", metavar="N,N", help="some layers only, e.g. 0,5,6")
     free.add_argument("--heads", metavar="N,N", help="some heads of each layer only")
     free.add_argument("--out", type=Path, help="folder (default: runs/attention)")
+
+
+def _add_label_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--labeler", choices=("human", "verifier", "judge"), default="human", help="default: %(default)s")
+    add("--count", type=int, default=100, help="label the first so many comparisons (default: %(default)s)")
+    add("--name", help="name of the label file (default: the labeler's, with the person or the model)")
+    add("--person", help="human: who labels (default: the login name)")
+    add("--model", default="policy", help="judge: policy, trained, a folder or a Hub id (default: %(default)s)")
+    add("--server", metavar="URL", help="judge: an OpenAI-compatible API that has --model")
+    add("--agreement", action="store_true", help="label nothing; how far the labelers so far agree")
 
 
 def open_run(arguments: argparse.Namespace) -> tuple[Config, Run]:
@@ -201,6 +213,26 @@ def _compare(arguments: argparse.Namespace) -> None:
 
     file = shipped(arguments.config)
     compare(load_comparison(file, arguments.overrides), arguments.run or Path("runs") / file.stem)
+
+
+def _label(arguments: argparse.Namespace) -> None:
+    config, run = open_run(arguments)
+    if arguments.agreement:
+        from pipelines.preferences.agreement import compare_labelers, render_agreement
+
+        report = compare_labelers(config, run)
+        print(render_agreement(report))
+        stale = report["stale_labels"]
+        print(f"\n{stale} labels of former samples left out → {run.labels / 'agreement.json'}")
+        return
+    from pipelines.preferences.labelers import LabelerOptions, build_labeler
+    from pipelines.preferences.labelers.labels import label_missing, label_path, load_comparisons
+
+    options = LabelerOptions(**{field: getattr(arguments, field) for field in LabelerOptions.__dataclass_fields__})
+    comparisons = load_comparisons(run, config.seed)[: options.count]
+    labeler = build_labeler(options, config, run, comparisons)
+    facts = label_missing(run, labeler, comparisons, show_progress=options.labeler != "human")
+    print(f"{labeler.name}: {_listed(facts)} → {label_path(run, labeler.name)}")
 
 
 def _export(arguments: argparse.Namespace) -> None:

@@ -34,6 +34,17 @@ def browser():
         started.close()
 
 
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch):
+    """An OpenAI-compatible server on loopback; no key for it in the environment."""
+    from tests.loopback import serve
+
+    for name in ("SAMPLING_API_KEY", "JUDGE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    with serve() as running:
+        yield running
+
+
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny import build_tiny_model

@@ -1,6 +1,6 @@
 """How well labelers agree: confusion, Cohen's kappa with an interval, ties and abstentions, time and tokens per label.
 
-Takes label files of the same comparisons; leaves `labels/agreement.json` and a Markdown table. Kappa is over the
+Reads label files of the same comparisons; writes `labels/agreement.json`, returns a Markdown table. Kappa is over the
 comparisons on which neither labeler abstained, with the categories first, second and tie; it counts comparisons as
 independent. Pure arithmetic: no model, no torch.
 """
@@ -16,14 +16,13 @@ from typing import Any
 
 from pipelines.config import Config
 from pipelines.errors import RunError
-from pipelines.preferences.labelers.comparisons import load_comparisons
-from pipelines.preferences.labelers.labels import CHOICES, Label, read_labels, standing
+from pipelines.preferences.labelers.labels import CHOICES, Label, current_labels, load_comparisons, read_labels
 from pipelines.run.files import write_json
 from pipelines.run.folder import Run
 
 Confusion = dict[str, dict[str, int]]
-Standing = Mapping[str, Label]
-"""Comparison id → the label that holds."""
+CurrentLabels = Mapping[str, Label]
+"""Comparison id → the label that holds, of one labeler."""
 _Z_95 = 1.959963984540054
 _METHOD = (
     "Cohen's kappa (1960) over comparisons without abstentions, categories first, second, tie; 95 % interval from the "
@@ -86,7 +85,7 @@ def cohen_kappa(counts: Sequence[Sequence[int]]) -> Kappa:
     )
 
 
-def confuse(one: Standing, other: Standing) -> Confusion:
+def confuse(one: CurrentLabels, other: CurrentLabels) -> Confusion:
     """`{label of one: {label of other: comparisons}}` over the comparisons that both labelled, all four labels."""
     table = {mine: dict.fromkeys(CHOICES, 0) for mine in CHOICES}
     confusion: Confusion = {str(mine): {str(theirs): n for theirs, n in row.items()} for mine, row in table.items()}
@@ -95,7 +94,7 @@ def confuse(one: Standing, other: Standing) -> Confusion:
     return confusion
 
 
-def describe(labels: Standing) -> dict[str, Any]:
+def describe(labels: CurrentLabels) -> dict[str, Any]:
     """Counts and shares of one labeler's labels, and the medians of what a label took; None without labels."""
     given = [label.label for label in labels.values()]
     tokens = [label.tokens for label in labels.values() if label.tokens is not None]
@@ -109,7 +108,7 @@ def describe(labels: Standing) -> dict[str, Any]:
     }
 
 
-def agree(labelers: Mapping[str, Standing]) -> dict[str, Any]:
+def agree(labelers: Mapping[str, CurrentLabels]) -> dict[str, Any]:
     """The whole report, JSON-ready: each labeler by itself, and each two of them on what both labelled."""
     couples = []
     for one, other in itertools.combinations(labelers, 2):
@@ -133,12 +132,12 @@ def compare_labelers(config: Config, run: Run) -> dict[str, Any]:
     """
     files = sorted(run.labels.glob("*.jsonl"))
     if not files:
-        raise RunError(f"{run.labels} has no labels; run scripts/label_pairs.py --run {run.root} first")
+        raise RunError(f"{run.labels} has no labels; run `attend-and-prefer label --run {run.root}` first")
     current = {comparison.id for comparison in load_comparisons(run, config.seed)}
     stale = 0
-    labelers: dict[str, Standing] = {}
+    labelers: dict[str, CurrentLabels] = {}
     for file in files:
-        held = standing(read_labels(file))
+        held = current_labels(read_labels(file))
         labelers[file.stem] = {id_: label for id_, label in held.items() if id_ in current}
         stale += len(held) - len(labelers[file.stem])
     report = {**agree(labelers), "stale_labels": stale}

@@ -1,8 +1,7 @@
 """A policy behind an OpenAI-compatible server: one chat completion per seed, a bounded number of them under way.
 
-Takes a `ServerConfig`, conversations and `SamplingConfig`; leaves answers as the server counts and names them. The key,
-if one is needed, comes from the environment variable `SAMPLING_API_KEY` and goes nowhere but into the request. What the
-server leaves open is None; what it must tell and does not is an error, never a guess. Starts no server.
+Reads a `ServerConfig`, conversations and `SamplingConfig`; returns answers as the server counts and names them. What
+the server leaves open is None; what it must tell and does not is an error, never a guess. Starts no server.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from typing import Any, TypeVar
 from pipelines.config import SamplingConfig, ServerConfig
 from pipelines.engine.requests import build_processors, is_greedy
 from pipelines.errors import ModelError
-from pipelines.models.endpoint import Endpoint, RefusalError
 from pipelines.records import FinishReason
+from pipelines.samples.endpoint import Endpoint, RefusalError
 from pipelines.samples.policies import Completion, Conversation
 
 KEY_VARIABLE = "SAMPLING_API_KEY"
-_ATTEMPTS = 6
+_RETRIES = 7
 """Half a minute of waiting between them: a server that restarts a worker is back by then, one that is gone is told."""
 _SEED_BITS = 31
 """What every server takes: some read a signed 32-bit number."""
@@ -37,7 +36,7 @@ _FINISHED: dict[Any, FinishReason] = {
 }
 _SHAPING = {"top_p": 1.0, "top_k": 0, "min_p": 0.0}
 """Settings of `generation` that cut the distribution, with the value at which they do not."""
-_WISHES: dict[str, Any] = {
+_OPTIONAL_FIELDS: dict[str, Any] = {
     "logprobs": True,
     "top_p": 1.0,
     "top_k": -1,
@@ -45,7 +44,7 @@ _WISHES: dict[str, Any] = {
     "repetition_penalty": 1.0,
     "skip_special_tokens": False,
 }
-"""Sent with every request where `generation` does not say otherwise, given up where the server refuses them. Left out,
+"""Sent with every request where `generation` does not say otherwise, dropped where the server refuses them. Left out,
 they would mean the server's own defaults: the model's generation_config.json (vLLM, SGLang), or top-k 40, top-p 0.95
 and min-p 0.05 (llama-server), and the completions would not be the policy's. -1 is the one top_k that all three read
 as no limit."""
@@ -59,21 +58,25 @@ Result = TypeVar("Result")
 class ServerPolicy:
     """A model on a server."""
 
-    def __init__(self, config: ServerConfig, *, wait_seconds: float = 1.0) -> None:
-        """`wait_seconds` passes before a request is sent a second time, and doubles with every further one."""
+    def __init__(
+        self,
+        config: ServerConfig,
+        *,
+        setting: str = "server.url",
+        key_variable: str = KEY_VARIABLE,
+        retries: int = _RETRIES,
+    ) -> None:
+        """`setting` is what the user calls the address, `key_variable` the environment variable that may hold a key."""
         self._config = config
         self._endpoint = Endpoint(
-            url=config.url,
-            model=config.model,
-            setting="server.url",
-            key_variable=KEY_VARIABLE,
-            attempts=_ATTEMPTS,
+            config.url,
+            setting=setting,
+            key_variable=key_variable,
             timeout_seconds=config.timeout_seconds,
-            wait_seconds=wait_seconds,
-            connections=config.concurrency,
+            retries=retries,
         )
-        self._given_up: frozenset[str] = frozenset()
-        self._told: frozenset[str] = frozenset()
+        self._dropped: frozenset[str] = frozenset()
+        self._warned: frozenset[str] = frozenset()
 
     def identity(self) -> dict[str, Any]:
         """What names the policy in a run. Not the address: the same model behind another port is the same policy."""
@@ -83,46 +86,46 @@ class ServerPolicy:
         self, conversations: Sequence[Conversation], settings: SamplingConfig
     ) -> Iterator[tuple[int, list[Completion]]]:
         """See Policy. ModelError when the server cannot be used; requests under way are then left to themselves."""
-        request = build_request(settings)
+        common = {"model": self._config.model, **build_request(settings)}
         jobs = [(index, slot) for index, asked in enumerate(conversations) for slot in range(len(asked.seeds))]
         assert {index for index, _ in jobs} == set(range(len(conversations)))
 
-        def ask(job: tuple[int, int], stopping: threading.Event) -> Completion:
+        def ask(job: tuple[int, int]) -> Completion:
             conversation = conversations[job[0]]
             seed = conversation.seeds[job[1]] & ((1 << _SEED_BITS) - 1)
-            return self._ask({"messages": list(conversation.messages), "seed": seed, **request}, stopping)
+            return self._ask({"messages": list(conversation.messages), "seed": seed, **common})
 
         answers: dict[int, dict[int, Completion]] = {}
-        with contextlib.closing(run_side_by_side(ask, jobs, self._config.concurrency)) as finished:
+        with contextlib.closing(map_concurrently(ask, jobs, self._config.concurrency)) as finished:
             for (index, slot), answer in finished:
-                self._tell_what_was_given_up()
+                self._warn_dropped_fields()
                 received = answers.setdefault(index, {})
                 received[slot] = answer
                 if len(received) == len(conversations[index].seeds):
                     del answers[index]
                     yield index, [received[place] for place in sorted(received)]
 
-    def _ask(self, request: dict[str, Any], stopping: threading.Event) -> Completion:
-        """One completion. A refusal that names wishes drops those; one that names none drops all before it counts."""
-        given_up = self._given_up
+    def _ask(self, request: dict[str, Any]) -> Completion:
+        """One completion. A refusal that names optional fields drops those; one that names none drops them all."""
+        dropped = self._dropped
         while True:
-            wishes = {name: _WISHES[name] for name in _WISHES if name not in request and name not in given_up}
+            optional = {name: _OPTIONAL_FIELDS[name] for name in _OPTIONAL_FIELDS.keys() - request.keys() - dropped}
             try:
-                reply = self._endpoint.complete_chat({**request, **wishes}, stopping)
+                reply = self._endpoint.complete_chat({**request, **optional})
             except RefusalError as refusal:
-                if refusal.status not in _NOT_UNDERSTOOD or not wishes:
+                if refusal.status not in _NOT_UNDERSTOOD or not optional:
                     raise
-                given_up |= {name for name in wishes if name in refusal.body} or set(wishes)
+                dropped |= {name for name in optional if name in refusal.body} or set(optional)
             else:
-                self._given_up |= given_up  # only now is it known that they were what the server minded
+                self._dropped |= dropped  # only now is it known that they were what the server refused
                 return self._answer(reply)
 
-    def _tell_what_was_given_up(self) -> None:
-        """Warn, once for each: from here, not from a request's thread, so that it reaches whoever reads the answers."""
-        if news := self._given_up - self._told:
-            self._told |= news
+    def _warn_dropped_fields(self) -> None:
+        """Once for each: from here, not from a request's thread, so that it reaches whoever reads the answers."""
+        if news := self._dropped - self._warned:
+            self._warned |= news
             warnings.warn(
-                f"{self._endpoint.address}: the server refuses {', '.join(sorted(news))}: its own defaults stand in "
+                f"{self._endpoint.url}: the server refuses {', '.join(sorted(news))}: its own defaults stand in "
                 "their place; docs/sampling-servers.md says how to choose those when it is started",
                 stacklevel=3,
             )
@@ -155,7 +158,7 @@ class ServerPolicy:
         )
 
     def _unusable(self, what: str, remedy: str) -> ModelError:
-        return ModelError(f"{self._endpoint.address}: the reply for {self._config.model!r} {what}; {remedy}")
+        return ModelError(f"{self._endpoint.url}: the reply for {self._config.model!r} {what}; {remedy}")
 
 
 def build_request(settings: SamplingConfig) -> dict[str, Any]:
@@ -191,12 +194,12 @@ def sum_logprobs(logprobs: Any, tokens: int) -> float | None:
     return math.fsum(values)
 
 
-def run_side_by_side(
-    ask: Callable[[Job, threading.Event], Result], jobs: Sequence[Job], most: int
+def map_concurrently(
+    ask: Callable[[Job], Result], jobs: Sequence[Job], concurrency: int
 ) -> Generator[tuple[Job, Result], None, None]:
-    """(job, what `ask` made of it) as each is done, at most `most` under way; jobs start in their order.
+    """(job, what `ask` made of it) as each is done, at most `concurrency` under way; jobs start in their order.
 
-    The first error is raised here and, like leaving the loop early, starts no further job; `ask` is told by its event.
+    The first error is raised here. Once there is one, or the loop is left early, no further job starts.
     """
     # Not an executor: the interpreter waits at its exit for an executor's threads, so that Ctrl-C would take as long as
     # the slowest request under way, up to its whole time limit. Daemon threads are left behind.
@@ -211,13 +214,14 @@ def run_side_by_side(
                 return
             outcome: Future[Result] = Future()
             try:
-                outcome.set_result(ask(job, stopping))
+                outcome.set_result(ask(job))
             except BaseException as error:  # not swallowed: raised where the outcome is read
+                stopping.set()  # not by the reader, who may be slower than this thread's next job
                 outcome.set_exception(error)
             done.put((job, outcome))
 
     try:
-        for _ in range(min(most, len(jobs))):
+        for _ in range(min(concurrency, len(jobs))):
             threading.Thread(target=work, name="sampling-request", daemon=True).start()
         for _ in jobs:
             job, outcome = done.get()

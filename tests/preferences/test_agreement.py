@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from pipelines.preferences.agreement import agree, cohen_kappa, confuse, describe, render_agreement
-from pipelines.preferences.labelers import Label
+from pipelines.preferences.labelers.labels import Label
 
 
 def label(comparison: str, choice: str, *, seconds: float = 1.0, tokens: int | None = None) -> Label:
@@ -19,7 +19,7 @@ def label(comparison: str, choice: str, *, seconds: float = 1.0, tokens: int | N
         second_index=1,
         label=choice,
         labeler="x",
-        by={},
+        settings={},
         when="2026-11-23T12:00:00+00:00",
         seconds=seconds,
         tokens=tokens,

@@ -7,13 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from pipelines.preferences.labelers.validator import ValidatorLabeler
 
 from pipelines.config import Config
 from pipelines.errors import ConfigError, DataError, RunError
-from pipelines.preferences.labelers import Comparison, Decision, choose_comparisons, read_labels, standing
-from pipelines.preferences.labelers.labeling import label_missing, label_path, name_after
-from pipelines.preferences.labelers.labels import open_labels
-from pipelines.preferences.labelers.validator import ValidatorLabeler
+from pipelines.preferences.labelers.labels import (
+    Comparison,
+    Decision,
+    choose_comparisons,
+    current_labels,
+    label_missing,
+    label_path,
+    name_after,
+    open_labels,
+    read_labels,
+)
 from pipelines.records import Completion, Task
 from pipelines.run.folder import Run
 
@@ -124,7 +132,7 @@ def test_a_second_call_labels_only_what_is_missing(run: Run):
 
 def test_a_label_is_on_disk_before_the_next_is_asked_for(run: Run):
     class Watching:
-        name, by = "watching", {}
+        name, settings = "watching", {}
 
         def decide(self, comparisons):
             for number, each in enumerate(comparisons):
@@ -135,7 +143,7 @@ def test_a_label_is_on_disk_before_the_next_is_asked_for(run: Run):
 
 
 @pytest.mark.parametrize("kept", range(0, 400, 37))
-def test_a_file_cut_anywhere_is_mended_and_completed(run: Run, kept: int):
+def test_a_file_cut_anywhere_is_repaired_and_completed(run: Run, kept: int):
     path, comparisons = label_path(run, "validator"), many(3)
     label_missing(run, ValidatorLabeler(), comparisons)
     path.write_bytes(path.read_bytes()[: -1 - kept])
@@ -171,9 +179,9 @@ def test_two_may_not_write_one_file_at_once(run: Run):
         label_missing(run, ValidatorLabeler(), many(1))
 
 
-def test_a_retraction_leaves_no_label_standing(run: Run):
+def test_a_retraction_leaves_no_label(run: Run):
     class Wavering:
-        name, by = "wavering", {}
+        name, settings = "wavering", {}
 
         def decide(self, comparisons):
             for outcome in ("first", "retracted", "tie", "retracted"):
@@ -181,7 +189,7 @@ def test_a_retraction_leaves_no_label_standing(run: Run):
 
     facts = label_missing(run, Wavering(), many(1))
     labels = read_labels(label_path(run, "wavering"))
-    assert (len(labels), standing(labels), facts["new"]) == (4, {}, 0)
+    assert (len(labels), current_labels(labels), facts["new"]) == (4, {}, 0)
 
 
 def test_a_label_says_who_when_and_what(run: Run):
@@ -189,7 +197,7 @@ def test_a_label_says_who_when_and_what(run: Run):
     (line,) = label_path(run, "validator").read_text().splitlines()
     label = json.loads(line)
     assert (label["task_id"], label["first_index"], label["second_index"]) == ("t", 0, 1)
-    assert (label["labeler"], label["label"], label["by"]) == ("validator", "first", {"assert_formats": False})
+    assert (label["labeler"], label["label"], label["settings"]) == ("validator", "first", {"assert_formats": False})
     assert label["when"].endswith("+00:00")
 
 

@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from pipelines.preferences.labelers import Comparison
 from pipelines.preferences.labelers.human import HumanLabeler
+from pipelines.preferences.labelers.labels import Comparison
 from pipelines.preferences.labelers.terminal import Terminal, visible
 from pipelines.records import Completion, Task
 
@@ -92,7 +92,7 @@ def test_the_question_is_blind():
 def test_foreign_text_cannot_drive_the_terminal():
     hostile = "a\x1b[2J\x07\r\x9b1m\u202eb\u2028c\ud800"
     _, shown = sit("q", [comparison(text=hostile, prompt="\x1b]0;title\x07")])
-    assert "a<U+001B>[2J<U+0007><U+000D><U+009B>1m<U+202E>b<U+2028>c<U+D800>" in shown
+    assert r"a\u001b[2J\u0007⏎\u009b1m\u202eb\u2028c\ud800" in shown
     assert shown.replace("\n", "").isprintable()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import math
 import shutil
@@ -23,9 +22,10 @@ import pytest
 from pipelines.config import SamplingConfig, ServerConfig
 from pipelines.errors import ConfigError, ModelError
 from pipelines.models import load_tokenizer, render_prompt
-from pipelines.models.endpoint import Endpoint
+from pipelines.samples import endpoint
 from pipelines.samples.policies import Answer, Conversation
-from pipelines.samples.server import ServerPolicy
+from pipelines.samples.server import ServerPolicy, map_concurrently
+from tests.loopback import LoopbackServer, Reply, chat_completion, the_seed_as_text
 
 KEY = "sk-very-secret"
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -38,90 +38,29 @@ def conversations(count: int, seeds: tuple[int, ...] = (1,)) -> list[Conversatio
     ]
 
 
-# --- a server on loopback -----------------------------------------------------------------------------------------
+def policy(server: LoopbackServer, *, retries: int = 1, **settings: Any) -> ServerPolicy:
+    return ServerPolicy(ServerConfig(url=server.url, model="m", **settings), retries=retries)
 
 
-def reply(text: str | None = "[1, 2]", tokens: int = 3, **choice: Any) -> dict[str, Any]:
-    return {
-        "object": "chat.completion",
-        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}, **choice}],
-        "usage": {"prompt_tokens": 7, "completion_tokens": tokens, "total_tokens": 7 + tokens},
-    }
-
-
-def logprobs(*values: float) -> dict[str, Any]:
-    return {"content": [{"token": "t", "logprob": value} for value in values]}
-
-
-def the_seed_as_text(request: dict[str, Any]) -> tuple[int, Any]:
-    return 200, reply(str(request["seed"]))
-
-
-class Server(http.server.ThreadingHTTPServer):
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.answer: Callable[[dict[str, Any]], tuple[int, Any]] = the_seed_as_text
-        self.headers: dict[str, str] = {}
-        self.seen: list[tuple[dict[str, str], dict[str, Any]]] = []
-        self.clients: set[Any] = set()
-        self.under_way, self.most_under_way, self.counting = 0, 0, threading.Lock()
-        self.over = threading.Event()
-        self.url = f"http://127.0.0.1:{self.server_port}/v1"
-
-    def requests(self) -> list[dict[str, Any]]:
-        return [body for _, body in self.seen]
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    server: Server
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with self.server.counting:
-            self.server.seen.append(({name.lower(): value for name, value in self.headers.items()}, body))
-            self.server.clients.add(self.client_address)
-            self.server.under_way += 1
-            self.server.most_under_way = max(self.server.most_under_way, self.server.under_way)
-        status, answer = self.server.answer(body)
-        with self.server.counting:
-            self.server.under_way -= 1
-        content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(content)), **self.server.headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.delenv("SAMPLING_API_KEY", raising=False)
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        yield running
-        running.over.set()
-        running.shutdown()
-        thread.join()
-
-
-def policy(server: Server, **settings: Any) -> ServerPolicy:
-    return ServerPolicy(ServerConfig(url=server.url, model="m", **settings), wait_seconds=0.001)
-
-
-def sample(server: Server, generation: dict[str, Any] | None = None) -> Answer:
+def sample(server: LoopbackServer, generation: dict[str, Any] | None = None) -> Answer:
     """One completion of one conversation."""
     settings = SamplingConfig(max_new_tokens=5, generation=generation or {})
     ((_, (answer,)),) = policy(server).complete(conversations(1), settings)
     return answer
 
 
-def test_a_request_asks_for_the_policy_s_own_distribution(server: Server):
+def wait_for_workers() -> None:
+    """Until no thread is left that could send a request."""
+    for thread in threading.enumerate():
+        if thread.name == "sampling-request":
+            thread.join(60)
+            assert not thread.is_alive()
+
+
+# --- what is asked for --------------------------------------------------------------------------------------------
+
+
+def test_a_request_asks_for_the_policy_s_own_distribution(server: LoopbackServer):
     sample(server)
     (request,) = server.requests()
     assert request["messages"] == [{"role": "user", "content": "count to 0"}]
@@ -130,7 +69,7 @@ def test_a_request_asks_for_the_policy_s_own_distribution(server: Server):
     assert "stop" not in request
 
 
-def test_generation_settings_travel_with_the_request(server: Server):
+def test_generation_settings_travel_with_the_request(server: LoopbackServer):
     shaping = {"temperature": 0.5, "top_p": 0.9, "top_k": 20, "min_p": 0.1}
     sample(server, {**shaping, "stop_strings": ["\n\n"]})
     (request,) = server.requests()
@@ -138,35 +77,42 @@ def test_generation_settings_travel_with_the_request(server: Server):
     assert request["stop"] == ["\n\n"]
 
 
-def test_no_sampling_is_temperature_0(server: Server):
+def test_no_sampling_is_temperature_0(server: LoopbackServer):
     sample(server, {"do_sample": False, "temperature": 0.7})
     assert server.requests()[0]["temperature"] == 0.0
 
 
 @pytest.mark.parametrize(("name", "value"), [("num_beams", 4), ("temperature", -1.0), ("top_p", -0.5)])
-def test_what_the_model_in_this_process_refuses_is_refused_here_too(server: Server, name: str, value: Any):
+def test_what_the_model_in_this_process_refuses_is_refused_here_too(server: LoopbackServer, name: str, value: Any):
     with pytest.raises(ConfigError, match=name):
         sample(server, {name: value})
     assert not server.seen
 
 
-def test_seeds_are_cut_to_31_bits(server: Server):
+def test_seeds_are_cut_to_31_bits(server: LoopbackServer):
     ((_, answers),) = policy(server).complete(conversations(1, (5, 2**62 + 6)), SamplingConfig())
     assert [answer.text for answer in answers] == ["5", "6"]
 
 
-def test_answers_come_in_the_order_of_the_seeds_whichever_is_first(server: Server):
-    server.answer = lambda request: (time.sleep(0.02 * (5 - request["seed"])), the_seed_as_text(request))[1]
-    found = dict(policy(server).complete(conversations(3, (1, 2, 3, 4)), SamplingConfig()))
-    assert {index: [answer.text for answer in found[index]] for index in sorted(found)} == {
-        index: ["1", "2", "3", "4"] for index in range(3)
-    }
+# --- many requests at once ----------------------------------------------------------------------------------------
 
 
-def test_a_conversation_is_given_as_soon_as_it_is_complete(server: Server):
-    def first_waits(request: dict[str, Any]) -> tuple[int, Any]:
+def test_answers_come_in_the_order_of_the_seeds_whichever_is_first(server: LoopbackServer):
+    second_came = threading.Event()
+
+    def first_waits(request: dict[str, Any]) -> Reply:
+        assert second_came.wait(60) if request["seed"] == 1 else second_came.set() is None
+        return the_seed_as_text(request)
+
+    server.answer = first_waits
+    ((_, answers),) = policy(server).complete(conversations(1, (1, 2)), SamplingConfig())
+    assert [answer.text for answer in answers] == ["1", "2"]
+
+
+def test_a_conversation_is_given_as_soon_as_it_is_complete(server: LoopbackServer):
+    def first_waits(request: dict[str, Any]) -> Reply:
         if request["messages"][0]["content"] == "count to 0":
-            server.over.wait(10)
+            server.over.wait(60)
         return the_seed_as_text(request)
 
     server.answer = first_waits
@@ -176,183 +122,48 @@ def test_a_conversation_is_given_as_soon_as_it_is_complete(server: Server):
     assert next(found)[0] == 0
 
 
-def test_no_more_requests_are_under_way_than_allowed(server: Server):
-    server.answer = lambda request: (time.sleep(0.02), the_seed_as_text(request))[1]
+def test_as_many_requests_are_under_way_as_allowed_and_no_more(server: LoopbackServer):
+    together = threading.Barrier(3)
+    server.answer = lambda request: (together.wait(60), the_seed_as_text(request))[1]
     found = list(policy(server, concurrency=3).complete(conversations(4, (1, 2, 3)), SamplingConfig()))
     assert (len(found), len(server.seen), server.most_under_way) == (4, 12, 3)
 
 
-def test_connections_are_kept_for_the_next_request(server: Server):
-    list(policy(server, concurrency=3).complete(conversations(10, (1, 2)), SamplingConfig()))
-    assert len(server.clients) <= 3
-
-
-def test_an_error_ends_the_sampling(server: Server):
+def test_an_error_ends_the_sampling(server: LoopbackServer):
     server.answer = lambda request: (403, {}) if "2" in request["messages"][0]["content"] else the_seed_as_text(request)
     with pytest.raises(ModelError, match="answered 403"):
         list(policy(server, concurrency=1).complete(conversations(10), SamplingConfig()))
+    wait_for_workers()
     assert len(server.seen) == 3
 
 
-def test_leaving_early_starts_no_further_request(server: Server):
-    server.answer = lambda request: (time.sleep(0.02), the_seed_as_text(request))[1]
+def test_after_an_error_no_job_starts_however_late_it_is_read():
+    started = []
+
+    def ask(job: int) -> int:
+        started.append(job)
+        if job == 2:
+            raise ModelError("no")
+        return job
+
+    found = map_concurrently(ask, range(10), 1)
+    assert next(found) == (0, 0)
+    wait_for_workers()
+    assert next(found) == (1, 1)
+    with pytest.raises(ModelError, match="no"):
+        next(found)
+    assert started == [0, 1, 2]
+
+
+def test_leaving_early_starts_no_further_request(server: LoopbackServer):
+    left = threading.Event()
+    server.answer = lambda request: (len(server.seen) == 1 or left.wait(60), the_seed_as_text(request))[1]
     found = policy(server, concurrency=1).complete(conversations(50), SamplingConfig())
     next(found)
     found.close()
-    time.sleep(0.1)
+    left.set()
+    wait_for_workers()
     assert len(server.seen) <= 2
-
-
-def test_counts_and_log_probabilities_are_the_server_s(server: Server):
-    server.answer = lambda _: (200, reply("[1", 2, finish_reason="length", logprobs=logprobs(-0.25, -1.5)))
-    assert sample(server) == Answer(
-        text="[1", finish_reason="length", prompt_tokens=7, completion_tokens=2, logprob_nats=-1.75
-    )
-
-
-@pytest.mark.parametrize(
-    "given",
-    [None, {}, {"content": None}, logprobs(-1.0, -1.0), logprobs(-1.0, -1.0, -math.inf), {"content": [1, 2, 3]}],
-    ids=["null", "empty", "no content", "too few", "infinite", "not a table"],
-)
-def test_log_probabilities_that_do_not_cover_every_token_are_unknown(server: Server, given: Any):
-    server.answer = lambda _: (200, reply(tokens=3, logprobs=given))
-    assert sample(server).logprob_nats is None
-
-
-def test_a_message_without_content_is_an_empty_completion(server: Server):
-    server.answer = lambda _: (200, reply(None))
-    assert sample(server).text == ""
-
-
-@pytest.mark.parametrize(("said", "kept"), [("eos_token", "stop"), ("stop_sequence", "stop"), ("length", "length")])
-def test_the_reason_to_finish_is_kept_in_the_record_s_words(server: Server, said: str, kept: str):
-    server.answer = lambda _: (200, reply(finish_reason=said))
-    assert sample(server).finish_reason == kept
-
-
-@pytest.mark.parametrize("said", ["content_filter", "tool_calls", "abort", None, ["stop"], 1])
-def test_another_reason_to_finish_is_no_sample(server: Server, said: Any):
-    server.answer = lambda _: (200, reply(finish_reason=said))
-    with pytest.raises(ModelError, match=r"finish_reason .* not a sample of the policy"):
-        sample(server)
-
-
-@pytest.mark.parametrize(
-    "usage", [None, {}, {"prompt_tokens": 7}, {"prompt_tokens": 7, "completion_tokens": "3"}, [7, 3]]
-)
-def test_a_server_that_does_not_count_tokens_is_an_error(server: Server, usage: Any):
-    server.answer = lambda _: (200, {**reply(), "usage": usage})
-    with pytest.raises(ModelError, match=r"for 'm' does not count tokens in `usage`"):
-        sample(server)
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"<html>\r\n</html>",
-        b"\xff\xfe{",
-        b"[" * 100_000,
-        b'{"choices": []}',
-        b'{"choices": {"0": 1}}',
-        b'{"error": {"message": "no"}}',
-        b'{"choices": [{"message": {"content": 5}}]}',
-        b'{"choices": [{"text": "1"}]}',
-        b"9" * 5000,
-    ],
-)
-def test_a_malformed_reply_is_one_clear_line(server: Server, body: bytes):
-    server.answer = lambda _: (200, body)
-    with pytest.raises(ModelError, match=r"no chat completion came back|no message with text") as caught:
-        sample(server)
-    assert len(str(caught.value).splitlines()) == 1
-    assert len(str(caught.value)) < 400
-
-
-# --- what a server does not take ----------------------------------------------------------------------------------
-
-
-def refusing(*names: str, text: str = "Unexpected fields: {}") -> Callable[[dict[str, Any]], tuple[int, Any]]:
-    def answer(request: dict[str, Any]) -> tuple[int, Any]:
-        met = [name for name in names if name in request]
-        return (422, {"detail": text.format(met)}) if met else the_seed_as_text(request)
-
-    return answer
-
-
-def test_only_what_the_server_refuses_is_given_up_and_said_once(server: Server):
-    server.answer = refusing("top_k", "logprobs")
-    asking = policy(server, concurrency=1)
-    with pytest.warns(UserWarning, match=r"refuses logprobs, top_k: its own defaults") as told:
-        list(asking.complete(conversations(2), SamplingConfig()))
-    list(asking.complete(conversations(1), SamplingConfig()))
-    assert (len(told), len(server.seen)) == (1, 4)
-    assert (server.requests()[-1]["min_p"], server.requests()[-1]["top_p"]) == (0.0, 1.0)
-
-
-def test_a_refusal_that_names_nothing_gives_up_all_that_was_not_asked_for(server: Server):
-    server.answer = refusing("min_p", text="bad request")
-    with pytest.warns(UserWarning, match="refuses logprobs, min_p, repetition_penalty"):
-        sample(server, {"top_p": 0.5})
-    assert set(server.requests()[-1]) == {"model", "messages", "seed", "max_tokens", "temperature", "top_p"}
-
-
-def test_a_setting_that_was_asked_for_is_never_given_up(server: Server):
-    server.answer = refusing("top_k")
-    with pytest.raises(ModelError, match=r"answered 422 .*top_k.*; mend the setting"):
-        sample(server, {"top_k": 5})
-
-
-# --- patience -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504])
-def test_a_busy_server_is_asked_again(server: Server, status: int):
-    replies = iter([(status, {"error": "slow down"})] * 5)
-    server.answer = lambda request: next(replies, None) or the_seed_as_text(request)
-    assert sample(server).text == "1"
-    assert len(server.seen) == 6
-
-
-def test_a_server_that_stays_broken_is_given_up(server: Server):
-    server.answer = lambda _: (500, b"Internal Server Error")
-    with pytest.raises(ModelError, match=r"/v1: the server answered 500 \(Internal Server Error\); mend"):
-        sample(server)
-    assert len(server.seen) == 6
-
-
-def test_a_server_that_says_when_is_not_asked_before(server: Server):
-    server.headers = {"Retry-After": "1"}
-    replies = iter([(429, {})])
-    server.answer = lambda request: next(replies, None) or the_seed_as_text(request)
-    started = time.monotonic()
-    sample(server)
-    assert 1.0 <= time.monotonic() - started < 5.0
-
-
-@pytest.mark.parametrize("header", ["3600", "Fri, 31 Dec 2999 23:59:59 GMT", "soon", "-5", "9" * 5000])
-def test_no_server_makes_anybody_wait_longer_than_the_bound(server: Server, header: str):
-    server.headers = {"Retry-After": header}
-    replies = iter([(503, {})])
-    server.answer = lambda request: next(replies, None) or (200, reply())
-    bounds = {"wait_seconds": 0.001, "longest_wait_seconds": 0.01}
-    asking = Endpoint(url=server.url, model="m", setting="server.url", key_variable="SAMPLING_API_KEY", **bounds)
-    started = time.monotonic()
-    asking.complete_chat({"messages": []})
-    assert time.monotonic() - started < 2.0
-
-
-def test_a_server_that_says_nothing_is_given_up(server: Server):
-    server.answer = lambda request: (server.over.wait(20), the_seed_as_text(request))[1]
-    with pytest.raises(ModelError, match=r"no reply in 0.1 s, 6 times; .* kept"):
-        list(policy(server, timeout_seconds=0.1).complete(conversations(1), SamplingConfig()))
-
-
-def test_a_server_that_is_not_there_is_one_line():
-    config = ServerConfig(url="http://127.0.0.1:9/v1", model="m")
-    with pytest.raises(ModelError, match=r"127.0.0.1:9/v1: cannot be reached in 6 attempts .*mend server.url"):
-        list(ServerPolicy(config, wait_seconds=0.001).complete(conversations(1), SamplingConfig()))
 
 
 SAMPLE_ELSEWHERE = """
@@ -366,37 +177,191 @@ list(ServerPolicy(ServerConfig(url=sys.argv[1], model="m")).complete([conversati
 """
 
 
-def test_ctrl_c_does_not_wait_for_requests_under_way(server: Server):
-    server.answer = lambda request: (server.over.wait(60), the_seed_as_text(request))[1]
+def test_ctrl_c_does_not_wait_for_requests_under_way(server: LoopbackServer):
+    server.never_answer()
     command = [sys.executable, "-c", SAMPLE_ELSEWHERE, server.url]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as sampling:
-        while len(server.seen) < 3 and sampling.poll() is None:
-            time.sleep(0.01)
+        assert all(server.arrived.acquire(timeout=120) for _ in range(3))
         sampling.send_signal(signal.SIGINT)
-        _, said = sampling.communicate(timeout=10)
+        _, said = sampling.communicate(timeout=120)
     assert said.strip().endswith("KeyboardInterrupt")
 
 
-# --- keys and addresses -------------------------------------------------------------------------------------------
+# --- what a reply means -------------------------------------------------------------------------------------------
 
 
-def test_the_key_goes_into_the_request_and_nowhere_else(server: Server, monkeypatch: pytest.MonkeyPatch):
+def logprobs(*values: float) -> dict[str, Any]:
+    return {"content": [{"token": "t", "logprob": value} for value in values]}
+
+
+def test_counts_and_log_probabilities_are_the_server_s(server: LoopbackServer):
+    server.answer = lambda _: (200, chat_completion("[1", 2, finish_reason="length", logprobs=logprobs(-0.25, -1.5)))
+    assert sample(server) == Answer(
+        text="[1", finish_reason="length", prompt_tokens=7, completion_tokens=2, logprob_nats=-1.75
+    )
+
+
+@pytest.mark.parametrize(
+    "given",
+    [None, {}, {"content": None}, logprobs(-1.0, -1.0), logprobs(-1.0, -1.0, -math.inf), {"content": [1, 2, 3]}],
+    ids=["null", "empty", "no content", "too few", "infinite", "not a table"],
+)
+def test_log_probabilities_that_do_not_cover_every_token_are_unknown(server: LoopbackServer, given: Any):
+    server.answer = lambda _: (200, chat_completion(tokens=3, logprobs=given))
+    assert sample(server).logprob_nats is None
+
+
+def test_a_message_without_content_is_an_empty_completion(server: LoopbackServer):
+    server.answer = lambda _: (200, chat_completion(None))
+    assert sample(server).text == ""
+
+
+@pytest.mark.parametrize(("said", "kept"), [("eos_token", "stop"), ("stop_sequence", "stop"), ("length", "length")])
+def test_the_reason_to_finish_is_kept_in_the_record_s_words(server: LoopbackServer, said: str, kept: str):
+    server.answer = lambda _: (200, chat_completion(finish_reason=said))
+    assert sample(server).finish_reason == kept
+
+
+@pytest.mark.parametrize("said", ["content_filter", None, ["stop"], 1])
+def test_another_reason_to_finish_is_no_sample(server: LoopbackServer, said: Any):
+    server.answer = lambda _: (200, chat_completion(finish_reason=said))
+    with pytest.raises(ModelError, match=r"finish_reason .* not a sample of the policy"):
+        sample(server)
+
+
+@pytest.mark.parametrize("usage", [None, {"prompt_tokens": 7}, {"prompt_tokens": 7, "completion_tokens": "3"}, [7, 3]])
+def test_a_server_that_does_not_count_tokens_is_an_error(server: LoopbackServer, usage: Any):
+    server.answer = lambda _: (200, {**chat_completion(), "usage": usage})
+    with pytest.raises(ModelError, match=r"for 'm' does not count tokens in `usage`"):
+        sample(server)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>\r\n\x1b[2J</html>",
+        b"\xff\xfe{",
+        b"[" * 100_000,
+        b"9" * 5000,
+        b'"text"',
+        b'{"choices": []}',
+        b'{"choices": {"0": 1}}',
+        b'{"choices": [{"message": {"content": 5}}]}',
+    ],
+)
+def test_a_malformed_reply_is_one_clear_line(server: LoopbackServer, body: bytes):
+    server.answer = lambda _: (200, body)
+    with pytest.raises(ModelError, match=r"no chat completion came back|no message with text") as caught:
+        sample(server)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 400
+
+
+def test_a_reply_without_an_end_is_not_read_to_its_end(server: LoopbackServer, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(endpoint, "_LARGEST_REPLY_BYTES", 2**20)
+    server.answer = lambda _: (200, chat_completion("x" * 2**21))
+    with pytest.raises(ModelError, match="longer than any completion"):
+        sample(server)
+    assert len(server.seen) == 1
+
+
+# --- what a server does not take ----------------------------------------------------------------------------------
+
+
+def refusing(*names: str, text: str = "Unexpected fields: {}") -> Callable[[dict[str, Any]], Reply]:
+    def answer(request: dict[str, Any]) -> Reply:
+        met = [name for name in names if name in request]
+        return (422, {"detail": text.format(met)}) if met else the_seed_as_text(request)
+
+    return answer
+
+
+def test_only_what_the_server_refuses_is_dropped_and_said_once(server: LoopbackServer):
+    server.answer = refusing("top_k", "logprobs")
+    asking = policy(server, concurrency=1)
+    with pytest.warns(UserWarning, match=r"refuses logprobs, top_k: its own defaults") as told:
+        list(asking.complete(conversations(2), SamplingConfig()))
+    list(asking.complete(conversations(1), SamplingConfig()))
+    assert (len(told), len(server.seen)) == (1, 4)
+    assert (server.requests()[-1]["min_p"], server.requests()[-1]["top_p"]) == (0.0, 1.0)
+
+
+def test_a_refusal_that_names_nothing_drops_all_that_was_not_asked_for(server: LoopbackServer):
+    server.answer = refusing("min_p", text="bad request")
+    with pytest.warns(UserWarning, match="refuses logprobs, min_p, repetition_penalty"):
+        sample(server, {"top_p": 0.5})
+    assert set(server.requests()[-1]) == {"model", "messages", "seed", "max_tokens", "temperature", "top_p"}
+
+
+def test_a_setting_that_was_asked_for_is_never_dropped(server: LoopbackServer):
+    server.answer = refusing("top_k")
+    with pytest.raises(ModelError, match=r"answered 422 .*top_k.*; fix the setting"):
+        sample(server, {"top_k": 5})
+
+
+# --- a server that does not answer --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_busy_server_is_asked_again(server: LoopbackServer, status: int):
+    server.answer_in_turn((status, {"error": "slow down"}))
+    assert sample(server).text == "1"
+    assert len(server.seen) == 2
+
+
+def test_a_server_that_stays_broken_is_given_up(server: LoopbackServer):
+    server.answer = lambda _: (500, b"Internal Server Error")
+    with pytest.raises(ModelError, match=r"/v1: the server answered 500 \(Internal Server Error\); fix"):
+        list(policy(server, retries=3).complete(conversations(1), SamplingConfig()))
+    assert len(server.seen) == 4
+
+
+def test_a_server_that_says_nothing_is_given_up(server: LoopbackServer):
+    server.never_answer()
+    with pytest.raises(ModelError, match=r"no reply in 0.1 s, 2 times; .* kept"):
+        list(policy(server, timeout_seconds=0.1).complete(conversations(1), SamplingConfig()))
+
+
+def test_a_server_that_is_not_there_is_one_line():
+    asking = ServerPolicy(ServerConfig(url="http://127.0.0.1:9/v1", model="m"), retries=1)
+    with pytest.raises(
+        ModelError, match=r"127.0.0.1:9/v1: cannot be reached in 2 attempts \(.*refused.*fix server.url"
+    ):
+        list(asking.complete(conversations(1), SamplingConfig()))
+
+
+def test_a_redirect_is_not_followed(server: LoopbackServer):
+    server.headers["Location"] = f"{server.url}/elsewhere"
+    server.answer = lambda _: (307, {})
+    with pytest.raises(ModelError, match="answered 307"):
+        sample(server)
+    assert len(server.seen) == 1
+
+
+# --- keys, proxies and addresses ----------------------------------------------------------------------------------
+
+
+def test_the_key_goes_into_the_request_and_nowhere_else(server: LoopbackServer, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SAMPLING_API_KEY", f" {KEY}\n")
-    monkeypatch.setenv("HF_TOKEN", "hf_private")
     asking = policy(server)
     found = list(asking.complete(conversations(1), SamplingConfig()))
-    assert server.seen[0][0]["authorization"] == f"Bearer {KEY}"
+    assert server.seen[0][1]["authorization"] == f"Bearer {KEY}"
     assert KEY not in repr((found, asking.identity(), vars(asking)))
-    assert "hf_private" not in repr(server.seen)
 
 
-def test_without_a_key_none_is_sent(server: Server):
+def test_no_key_of_somebody_else_is_sent(server: LoopbackServer, monkeypatch: pytest.MonkeyPatch):
+    for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "HF_TOKEN"):
+        monkeypatch.setenv(name, "private")
     sample(server)
-    assert "authorization" not in server.seen[0][0]
+    assert "authorization" not in server.seen[0][1]
+    assert "private" not in repr(server.seen)
 
 
 @pytest.mark.parametrize("padding", [0, 190])
-def test_a_refused_key_is_not_shown_not_even_its_start(server: Server, monkeypatch: pytest.MonkeyPatch, padding: int):
+def test_a_refused_key_is_not_shown_not_even_its_start(
+    server: LoopbackServer, monkeypatch: pytest.MonkeyPatch, padding: int
+):
     monkeypatch.setenv("SAMPLING_API_KEY", KEY)
     server.answer = lambda _: (401, f"{'.' * padding} {KEY} is unknown".encode())
     with pytest.raises(ModelError, match="answered 401 .*; set SAMPLING_API_KEY") as caught:
@@ -405,27 +370,56 @@ def test_a_refused_key_is_not_shown_not_even_its_start(server: Server, monkeypat
     assert len(server.seen) == 1
 
 
-def test_a_key_that_fits_no_header_is_refused_unseen(server: Server, monkeypatch: pytest.MonkeyPatch):
+def test_a_key_that_fits_no_header_is_refused_unseen(server: LoopbackServer, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SAMPLING_API_KEY", f"{KEY}\nX: y")
     with pytest.raises(ConfigError, match="SAMPLING_API_KEY must be printable ASCII") as caught:
         policy(server)
     assert KEY not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["localhost:8000", "ftp://host/v1", "http://", "http://[::1/v1", "http://host:0/v1"])
+def test_no_proxy_stands_between_this_machine_and_itself(server: LoopbackServer, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert sample(server).text == "1"
+
+
+def test_a_proxy_that_cannot_be_used_is_one_line(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("all_proxy", "ftp://somewhere")
+    with pytest.raises(ConfigError, match="proxy cannot be used"):
+        ServerPolicy(ServerConfig(url="http://far.away/v1", model="m"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:8000",
+        "ftp://host/v1",
+        "http://",
+        "http://[::1/v1",
+        "http://host:0/v1",
+        "http://a b/v1",
+        "http://\x00",
+    ],
+)
 def test_an_address_that_cannot_be_used_is_refused(url: str):
     with pytest.raises(ConfigError, match=r"server.url must be an http\(s\) address, got"):
         ServerPolicy(ServerConfig(url=url, model="m"))
 
 
-@pytest.mark.parametrize("url", ["http://me:pw@host/v1", "me:pw@host/v1"])
-def test_a_password_in_the_address_is_refused_unseen(url: str):
-    with pytest.raises(ConfigError, match="must not hold a user or password") as caught:
+@pytest.mark.parametrize("url", ["http://me:pw@host/v1", "me:pw@host/v1", "http://host/v1?key=pw"])
+def test_a_secret_in_the_address_is_refused_unseen(url: str):
+    with pytest.raises(ConfigError, match="must not hold a user, password or query") as caught:
         ServerPolicy(ServerConfig(url=url, model="m"))
-    assert "pw" not in str(caught.value).replace("password", "")
+    assert "pw" not in str(caught.value)
 
 
-def test_the_identity_is_the_model_wherever_it_is_served(server: Server):
+@pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/", "/v1/chat/completions"])
+def test_the_address_may_end_anywhere(server: LoopbackServer, ending: str):
+    config = ServerConfig(url=server.url.removesuffix("/v1") + ending, model="m")
+    list(ServerPolicy(config).complete(conversations(1), SamplingConfig()))
+    assert server.seen[0][0] == "/v1/chat/completions"
+
+
+def test_the_identity_is_the_model_wherever_it_is_served(server: LoopbackServer):
     there = ServerPolicy(ServerConfig(url="https://elsewhere:8443/v1", model="m"))
     assert policy(server).identity() == there.identity() == {"name": "m", "served": True}
 
@@ -499,5 +493,5 @@ def test_a_real_server_that_takes_no_top_k_samples_without_it(served: ServerConf
 
 def test_a_real_server_s_refusal_is_one_line(served: ServerConfig):
     other = ServerPolicy(ServerConfig(url=served.url, model="another"))
-    with pytest.raises(ModelError, match=r"answered 400 .*Server is pinned to .*; mend the setting"):
+    with pytest.raises(ModelError, match=r"answered 400 .*Server is pinned to .*; fix the setting"):
         list(other.complete(conversations(1), SamplingConfig()))

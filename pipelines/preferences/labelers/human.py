@@ -1,22 +1,21 @@
 """A person as a labeler: two answers, one key.
 
-Takes comparisons and a terminal; leaves decisions. Blind: neither score nor verdict nor other labels are shown, and
-which completion stands on top is shuffled by the seed. `u` takes back the last label, also one of an earlier sitting,
-by a retraction.
+Reads comparisons, and keys from a terminal; returns decisions. Blind: neither score nor verdict nor other labels are
+shown, and which completion stands on top is shuffled by the seed. `u` takes back the last label, also one of an earlier
+sitting, by a retraction.
 """
 
 from __future__ import annotations
 
-import random
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pipelines.preferences.labelers.comparisons import Comparison
-from pipelines.preferences.labelers.labels import Choice, Decision
+from pipelines import seeds
+from pipelines.preferences.labelers.labels import Choice, Comparison, Decision
 from pipelines.preferences.labelers.terminal import Terminal, visible
-from pipelines.records import Completion
+from pipelines.records import Sample
 
 _KEYS = "1 the first   2 the second   t tie   s skip   u undo   q quit"
 _SHOWN: dict[str, int] = {"1": 0, "2": 1}
@@ -32,7 +31,7 @@ class HumanLabeler:
     ) -> None:
         """`earlier` are the comparisons labelled in former sittings, oldest first; undo reaches back to them."""
         self.name = name
-        self.by: dict[str, Any] = {"person": person}
+        self.settings: dict[str, Any] = {"person": person}
         self._terminal, self._seed, self._earlier = terminal, seed, earlier
 
     def decide(self, comparisons: Sequence[Comparison]) -> Iterator[Decision]:
@@ -77,17 +76,17 @@ class HumanLabeler:
 
 def _order(comparison: Comparison, seed: int) -> tuple[Choice, Choice]:
     """Which completion is shown on top, and which below."""
-    swap = random.Random(f"{seed}/{comparison.id}/shown").random() < 0.5  # noqa: S311 - reproducible, not secret
+    swap = seeds.rng(seed, f"{comparison.id}/shown").random() < 0.5
     return ("second", "first") if swap else ("first", "second")
 
 
 def _question(comparison: Comparison, order: tuple[Choice, Choice], progress: str) -> str:
     sides = {"first": comparison.first, "second": comparison.second}
     answers = [f"Answer {number}\n{_answer(sides[side])}" for number, side in enumerate(order, start=1)]
-    request = f"Request {progress}\n{visible(comparison.task.prompt)}"
+    request = f"Request {progress}\n{visible(comparison.task.request)}"
     return "\n".join([_RULE, request, "", answers[0], "", answers[1], "", f"Which is better?   {_KEYS}"])
 
 
-def _answer(side: Completion) -> str:
+def _answer(side: Sample) -> str:
     ended = "" if side.finish_reason == "stop" else "\n  [cut off by the length limit]"
-    return visible(side.text) + ended
+    return visible(side.completion) + ended

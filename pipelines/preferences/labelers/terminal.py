@@ -1,7 +1,7 @@
 """A terminal with nothing but the standard library: one key at a time, and foreign text that can do no harm.
 
-Takes two streams; leaves keys and shown text. When the input is no terminal, a line stands for a key. The terminal's
-mode is changed only while a key is awaited. Knows nothing of labels.
+Reads keys from one stream and writes text to another. When the input is no terminal, a line stands for a key. The
+terminal's mode is changed only while a key is awaited. Knows nothing of labels.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 import termios
 import tty
-import unicodedata
 from io import TextIOBase
 from typing import TextIO
 
+from pipelines.text import escape
+
 _END_OF_INPUT = "\x04"
-_HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-"""Unicode categories that move the cursor, reorder the line, or show nothing at all."""
 
 
 class Terminal:
@@ -54,14 +53,10 @@ def _one_key(keys: str) -> str:
 
 
 def visible(text: str, *, characters: int = 2000, lines: int = 40) -> str:
-    """Foreign text for a terminal: lines behind a bar, control and invisible characters as <U+001B>, long text cut.
+    """Foreign text for a terminal: lines behind a bar, control and invisible characters spelt out, long text cut.
 
     Only a line feed keeps its meaning. What is cut is counted in a last line, without a bar.
     """
     kept = "\n".join(text[:characters].split("\n")[:lines])
-    shown = "\n".join("  | " + "".join(map(_shown, line)) for line in kept.split("\n"))
+    shown = "\n".join(f"  | {escape(line)}" for line in kept.split("\n"))
     return shown + (f"\n  [{len(text) - len(kept)} more characters]" if len(kept) < len(text) else "")
-
-
-def _shown(character: str) -> str:
-    return f"<U+{ord(character):04X}>" if unicodedata.category(character) in _HIDDEN else character

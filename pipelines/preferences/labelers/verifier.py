@@ -1,4 +1,4 @@
-"""The validator as a labeler: the verdict with the higher tiers is better, equal tiers are a tie. Needs no model."""
+"""The verifier as a labeler: the verdict with the higher tiers is better, equal tiers are a tie. Needs no model."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pipelines.preferences.labelers.comparisons import Comparison
-from pipelines.preferences.labelers.labels import Decision
-from pipelines.rewards import judge
+from pipelines.preferences.labelers.labels import Comparison, Decision
+from pipelines.rewards import verify
 
 
-class ValidatorLabeler:
+class VerifierLabeler:
     """Compares the tiers of two verdicts, lexicographically. Never abstains."""
 
-    def __init__(self, *, name: str = "validator", assert_formats: bool = False) -> None:
+    def __init__(self, *, name: str = "verifier", assert_formats: bool = False) -> None:
         self.name = name
-        self.by: dict[str, Any] = {"assert_formats": assert_formats}
+        self.settings: dict[str, Any] = {"assert_formats": assert_formats}
         self._assert_formats = assert_formats
 
     def decide(self, comparisons: Sequence[Comparison]) -> Iterator[Decision]:
@@ -24,7 +23,7 @@ class ValidatorLabeler:
         for comparison in comparisons:
             started = time.perf_counter()
             first, second = (
-                judge(side.text, comparison.task, side.finish_reason, assert_formats=self._assert_formats).tiers
+                verify(side.completion, comparison.task, side.finish_reason, assert_formats=self._assert_formats).tiers
                 for side in (comparison.first, comparison.second)
             )
             yield Decision(
