@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "jsonschema-rs", "orjson")
+LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "jsonschema-rs")
 
 
 def provenance() -> dict[str, Any]:
