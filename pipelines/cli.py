@@ -26,7 +26,7 @@ from pipelines.run.walk import StageFailedError, perform, walk
 
 DEFAULT_CONFIG = "configs/default.yaml"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_SPLITS = {"symbols": ("symbols",), "text": ("text",), "both": ("symbols", "text")}
+_SPLITS: dict[str, Any] = {"symbols": ("symbols",), "text": ("text",), "both": ("symbols", "text")}
 _OF_A_RUN = ("config", "overrides", "phase", "run")
 
 Verb = Callable[[argparse.Namespace], None]

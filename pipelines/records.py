@@ -142,7 +142,7 @@ def to_json(record: Any) -> dict[str, Any]:
 
 def from_json(kind: type[Record], row: dict[str, Any]) -> Record:
     """The record that `to_json` wrote; raises TypeError on missing or unknown fields."""
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
     if kind is Sample and isinstance(values.get("verdict"), dict):
         values["verdict"] = from_json(Verdict, values["verdict"])
     return kind(**values)

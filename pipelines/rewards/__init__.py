@@ -10,11 +10,9 @@
 Does not sample, store or pair completions.
 """
 
-from pipelines.rewards.parsing import parse_json
-from pipelines.rewards.rejection import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, REASONS, JSONRejected
-from pipelines.rewards.reward import json_reward
+from pipelines.rewards.json_parser import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, REASONS, JSONRejected, parse_json
+from pipelines.rewards.reward import DEFAULT_SCORING, Scoring, json_reward, score
 from pipelines.rewards.schemas import CompiledSchema, compile_schema
-from pipelines.rewards.scoring import DEFAULT_SCORING, Scoring, score
 from pipelines.rewards.verdicts import TIER_REASONS, check_task, verify
 
 __all__ = [
@@ -30,7 +28,7 @@ __all__ = [
     "check_task",
     "compile_schema",
     "json_reward",
+    "verify",
     "parse_json",
     "score",
-    "verify",
 ]

@@ -1,7 +1,7 @@
 """JSON Schema, drafts 4 to 2020-12, by `jsonschema-rs`.
 
-Takes a schema as JSON text and leaves a compiled one that says whether a value fits; raises `DataError` for a schema
-that does not compile. `$schema` picks the draft, 2020-12 where there is none. `format` is asserted only on request. No
+Reads a schema as JSON text. Returns a compiled one that says whether a value fits. Raises `DataError` for a schema that
+does not compile. `$schema` picks the draft, 2020-12 where there is none. `format` is asserted only on request. No
 `$ref` reaches the network or a file. Does not parse completions and does not explain a misfit.
 """
 
@@ -10,17 +10,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import re
 from typing import Any, NoReturn
 
 import jsonschema_rs
-import orjson
 
 from pipelines.errors import DataError
-from pipelines.rewards.parsing import parse_json
-from pipelines.rewards.rejection import JSONRejected
+from pipelines.rewards.json_parser import JSONRejected, parse_json
 
-_BEYOND_FLOAT_PRECISION = re.compile(r"[0-9]{16}")
 _SORTED = json.JSONEncoder(sort_keys=True)
 
 
@@ -32,8 +28,6 @@ class CompiledSchema:
     """The schema's own JSON value."""
     validator: Any
     """From `jsonschema_rs`."""
-    exact_validator: Any
-    """The same with a `uniqueItems` that stays linear on large integers; None where the schema cannot demand that."""
 
     @property
     def root_type(self) -> str | None:
@@ -41,36 +35,49 @@ class CompiledSchema:
         declared = self.document.get("type") if isinstance(self.document, dict) else None
         return declared if isinstance(declared, str) else None
 
-    def accepts(self, value: Any, text: str) -> bool:
-        """Whether a value, read from this text, fits. A value that the verifier cannot take in does not."""
-        # jsonschema-rs hashes integers by their nearest float: 50,000 neighbours take its uniqueItems many minutes.
-        large_integers = self.exact_validator is not None and _BEYOND_FLOAT_PRECISION.search(text) is not None
+    def accepts(self, value: Any) -> bool:
+        """Whether a parsed value fits. A value that the verifier cannot take in does not."""
         try:
-            return bool((self.exact_validator if large_integers else self.validator).is_valid(value))
+            return bool(self.validator.is_valid(value))
         except (ValueError, OverflowError, RecursionError):
             return False
 
 
 @functools.lru_cache(maxsize=1024)
 def compile_schema(schema: str, assert_formats: bool = False) -> CompiledSchema:
-    """The compiled form of a schema's JSON text; DataError, in one line, when it is none."""
+    """The compiled form of a JSON Schema; the same text is compiled once.
+
+    Args:
+        schema: JSON text of an object or a bool.
+        assert_formats: whether `format` is asserted rather than an annotation.
+
+    Returns:
+        A schema whose `accepts(value)` judges parsed values.
+
+    Raises:
+        DataError: in one line, when the text is no JSON, no JSON Schema, or refers outside itself.
+
+    Example:
+        >>> compile_schema('{"type": "array"}').accepts([1, 2, 3])
+        True
+    """
     try:
         document = parse_json(schema)
     except JSONRejected as rejected:
-        raise DataError(f"schema must be JSON, got {rejected.reason} at character {rejected.offset}; mend it") from None
+        raise DataError(f"schema must be JSON, got {rejected.reason} at character {rejected.offset}; fix it") from None
     try:
-        build = functools.partial(
-            jsonschema_rs.validator_for, document, validate_formats=assert_formats, retriever=_refuse_retrieval
+        validator = jsonschema_rs.validator_for(
+            document,
+            validate_formats=assert_formats,
+            retriever=_refuse_retrieval,
+            keywords={"uniqueItems": _UniqueItems},
         )
-        validator = build()
-        demands_unique = any(mark in schema for mark in ("uniqueItems", "\\u", "json-schema.org"))
-        exact = build(keywords={"uniqueItems": _UniqueItems}) if demands_unique else None
     except (ValueError, jsonschema_rs.ReferencingError, RecursionError) as error:
         cause = str(error).partition("\n")[0]
         raise DataError(
-            f"schema must be a valid JSON Schema, got one that does not compile ({cause}); mend it"
+            f"schema must be a valid JSON Schema, got one that does not compile ({cause}); fix it"
         ) from None
-    return CompiledSchema(document=document, validator=validator, exact_validator=exact)
+    return CompiledSchema(document=document, validator=validator)
 
 
 def _refuse_retrieval(uri: str) -> NoReturn:
@@ -78,29 +85,23 @@ def _refuse_retrieval(uri: str) -> NoReturn:
 
 
 class _UniqueItems:
-    """The keyword `uniqueItems` by the items' canonical texts."""
+    """The keyword `uniqueItems`, exact and in linear time.
+
+    jsonschema-rs 0.60 hashes integers by their nearest float, so that 64 KiB of neighbouring large ones take it 8
+    seconds, and takes 2**63 and 9223372036854775808.0 for different.
+    """
 
     def __init__(self, parent_schema: Any, value: Any, schema_path: Any) -> None:
         self._demanded = value is True
 
     def validate(self, instance: Any) -> None:
-        """Raises ValueError when two items are equal."""
-        if self._demanded and isinstance(instance, list) and len(set(map(_canonical, instance))) != len(instance):
-            raise ValueError("items are not unique")
-
-
-def _canonical(value: Any) -> str:
-    """A text that is the same for equal values, as JSON Schema has it: 1.0 is 1, and the order of keys is free."""
-    if type(value) is int:
-        return str(value)
-    if type(value) is float:
-        return str(int(value) if value.is_integer() else value)
-    text = _SORTED.encode(value)
-    if "." not in text and "e" not in text:
-        return text
-    return _SORTED.encode(json.loads(text, parse_float=_integer_if_whole))
+        """Raises ValueError when two items are equal: 1.0 is 1, true is not, and the order of keys is free."""
+        if self._demanded and isinstance(instance, list):
+            items = json.loads(json.dumps(instance), parse_float=_integer_if_whole)
+            if len(set(map(_SORTED.encode, items))) < len(items):
+                raise ValueError("items are not unique")
 
 
 def _integer_if_whole(number: str) -> int | float:
-    value = float(orjson.loads(number))
+    value = float(number)
     return int(value) if value.is_integer() else value

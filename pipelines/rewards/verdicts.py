@@ -1,8 +1,8 @@
 """The verdict on a completion, tier by tier: parses, root type, schema, exact value.
 
-Takes a completion's text and its task; leaves a `Verdict` and, whatever the completion, raises nothing. A task whose
-own schema or target is broken raises `DataError`; `check_task` finds that out beforehand. A tier that the task does not
-define is None; once a tier fails, the defined ones after it are False. Never looks for JSON inside prose.
+Reads a completion's text and its task. Returns a `Verdict` and, whatever the completion, raises nothing; a task whose
+own schema or target is broken raises `DataError`, which `check_task` finds out beforehand. A tier that the task does
+not define is None; once a tier fails, the defined ones after it are False. Never looks for JSON inside prose.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from typing import Any, Final, Literal
 
 from pipelines.errors import DataError
 from pipelines.records import FencePolicy, FinishReason, Task, Verdict
-from pipelines.rewards.equality import Written, same_value
-from pipelines.rewards.parsing import notes_on, parse_json, without_collector
-from pipelines.rewards.rejection import JSONRejected
+from pipelines.rewards.equality import same_value
+from pipelines.rewards.json_parser import JSONRejected, notes_on, parse_json
 from pipelines.rewards.schemas import CompiledSchema, compile_schema
 
 TIER_REASONS: Final = ("truncated", "wrong_root_type", "schema_violation", "wrong_value")
-"""Why a completion that is JSON failed; one that is not has its reason from `rejection.REASONS`."""
+"""Why a completion that is JSON failed; one that is not has its reason from `json_parser.REASONS`."""
 
 _FENCED = re.compile(r"[ \t\n\r]*+```(?:json|JSON)?+[ \t]*+\r?+\n(?P<body>.*)\n[ \t]*+```[ \t\n\r]*+", re.DOTALL)
 _TYPE_NAMES: Final[dict[type, str]] = {
@@ -42,50 +41,83 @@ class _Criteria:
 
     root_type: str | None
     schema: CompiledSchema | None
-    number_places: Any
-    """The schema's document when it declares a number anywhere; else None."""
-    targets: tuple[Written, ...]
-    """The accepted values; empty when the task defines none."""
+    targets: tuple[str, ...]
+    """The accepted values as JSON text; empty when the task defines none."""
 
 
 def verify(
     completion: str, task: Task, finish_reason: FinishReason = "stop", *, assert_formats: bool = False
 ) -> Verdict:
-    """The verdict on a completion of a task; one cut off at the token limit passes no tier."""
+    """The verdict on a completion of a task.
+
+    Args:
+        completion: the text as sampled.
+        task: what was asked; its `schema`, `targets` and `fences` define the tiers.
+        finish_reason: `length` for a completion cut off at the token limit, which passes no tier.
+        assert_formats: whether the schema's `format` is asserted.
+
+    Returns:
+        The tiers passed and, when one failed, why and where.
+
+    Raises:
+        DataError: when the task's own schema or target is broken; never for a completion.
+
+    Example:
+        >>> task = Task(id="a", family="a", key="a", split="train", prompt="Write [1].", targets=("[1]",))
+        >>> verify("[1", task).reason, verify("[1]", task).passed
+        ('unexpected_end', True)
+    """
     criteria = _criteria(task.schema, task.targets, assert_formats)
-    with without_collector(completion):
-        body, begin = _body(completion, task.fences)
-        notes: tuple[str, ...] = ("unwrapped_fence",) if begin else ()
-        try:
-            value = parse_json(body)
-        except JSONRejected as rejected:
-            return _verdict(criteria, 0, rejected.reason, finish_reason, notes, begin + rejected.offset)
-        notes += notes_on(body)
-        if finish_reason == "length":
-            return _verdict(criteria, 0, "truncated", finish_reason, notes, len(completion))
-        passed = _tiers_passed(Written(value, body), notes, criteria)
-        return _verdict(criteria, passed, (*TIER_REASONS, None)[passed], finish_reason, notes, None)
+    body, begin = _body(completion, task.fences)
+    notes: tuple[str, ...] = ("unwrapped_fence",) if begin else ()
+    try:
+        value = parse_json(body)
+    except JSONRejected as rejected:
+        return _verdict(criteria, 0, rejected.reason, finish_reason, notes, begin + rejected.offset)
+    notes += notes_on(body)
+    if finish_reason == "length":
+        return _verdict(criteria, 0, "truncated", finish_reason, notes, len(completion))
+    passed = _tiers_passed(value, body, notes, criteria)
+    return _verdict(criteria, passed, (*TIER_REASONS, None)[passed], finish_reason, notes, None)
 
 
 def check_task(schema: str | None, target: str | None) -> None:
-    """Raises DataError, in one line without file and line number, when no completion could meet schema and target."""
+    """Finds out whether some completion could meet a task's schema and target.
+
+    Args:
+        schema: JSON Schema as JSON text, or None.
+        target: an accepted value as JSON text, or None.
+
+    Returns:
+        None, when one could.
+
+    Raises:
+        DataError: in one line without file and line number, when none could.
+
+    Example:
+        >>> check_task('{"type": "array"}', "[1]")
+        >>> check_task('{"type": "array"}', "1")  # DataError: target must be valid under the schema, ...
+    """
     criteria = _criteria(schema, () if target is None else (target,), False)
-    for accepted in criteria.targets if criteria.schema else ():
-        text = accepted.text
-        if "lone_surrogate" in notes_on(text) or not criteria.schema.accepts(accepted.value, text):
-            raise DataError(f"target must be valid under the schema, got {text[:80]!r}; mend one of them")
+    if target is not None and criteria.schema and not _fits(parse_json(target), notes_on(target), criteria.schema):
+        raise DataError(f"target must be valid under the schema, got {target[:80]!r}; fix one of them")
 
 
-def _tiers_passed(answer: Written, notes: tuple[str, ...], criteria: _Criteria) -> _Level:
+def _tiers_passed(value: Any, text: str, notes: tuple[str, ...], criteria: _Criteria) -> _Level:
     """How many tiers hold, from the first on; one that the task does not define holds."""
-    if criteria.root_type is not None and not _is_a(answer.value, criteria.root_type):
+    if criteria.root_type is not None and not _is_a(value, criteria.root_type):
         return 1
-    # A lone surrogate is no Unicode text, so no schema can speak of it.
-    if criteria.schema and ("lone_surrogate" in notes or not criteria.schema.accepts(answer.value, answer.text)):
+    if criteria.schema and not _fits(value, notes, criteria.schema):
         return 2
-    if criteria.targets and not any(same_value(answer, one, criteria.number_places) for one in criteria.targets):
+    schema = criteria.schema.document if criteria.schema else None
+    if criteria.targets and not any(same_value(text, target, schema) for target in criteria.targets):
         return 3
     return 4
+
+
+def _fits(value: Any, notes: tuple[str, ...], schema: CompiledSchema) -> bool:
+    """Whether a value is valid; a lone surrogate is no Unicode text, so no schema can speak of it."""
+    return "lone_surrogate" not in notes and schema.accepts(value)
 
 
 def _verdict(
@@ -112,22 +144,13 @@ def _verdict(
 def _criteria(schema: str | None, targets: tuple[str, ...], assert_formats: bool) -> _Criteria:
     compiled = None if schema is None else compile_schema(schema, assert_formats)
     try:
-        written = tuple(Written(parse_json(target), target) for target in targets)
+        types = {_TYPE_NAMES[type(parse_json(target))] for target in targets}
     except JSONRejected as rejected:
-        raise DataError(f"target must be JSON, got {rejected.reason} at character {rejected.offset}; mend it") from None
-    root_type = compiled.root_type if compiled else None
-    return _Criteria(
-        root_type=_common_type(written) or root_type,
-        schema=compiled,
-        number_places=compiled.document if compiled and schema and "number" in schema else None,
-        targets=written,
-    )
-
-
-def _common_type(values: tuple[Written, ...]) -> str | None:
-    """The root type of all values; None where they differ or there are none."""
-    names = {_TYPE_NAMES[type(one.value)] for one in values}
-    return names.pop() if len(names) == 1 else None
+        at = f"{rejected.reason} at character {rejected.offset}"
+        raise DataError(f"target must be JSON, got {at}; fix it") from None
+    # Accepted values of several types say nothing of the root that the schema does not.
+    root_type = types.pop() if len(types) == 1 else compiled.root_type if compiled else None
+    return _Criteria(root_type=root_type, schema=compiled, targets=targets)
 
 
 def _body(completion: str, fences: FencePolicy) -> tuple[str, int]:

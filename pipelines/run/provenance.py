@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "jsonschema-rs", "orjson")
+LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "jsonschema-rs")
 
 
 def provenance() -> dict[str, Any]:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import openai
 
 from pipelines.errors import ConfigError, ModelError
-from pipelines.readable import readable, shortened
+from pipelines.text import escape, shortened
 
 _LARGEST_REPLY_BYTES = 256 * 2**20
 """Log-probabilities of a long completion take megabytes; a reply without an end must not take all memory."""
@@ -108,7 +108,7 @@ class Endpoint:
         """The start of what the server said, in one line without the key."""
         # Replaced before anything is cut: half a key is a secret too.
         whole = text.replace(self._key, "…") if self._key else text
-        return shortened(readable(" ".join(whole[:1000].split())), 200)
+        return shortened(escape(" ".join(whole[:1000].split())), 200)
 
 
 def _check_url(url: str, setting: str, key_variable: str) -> tuple[str, str]:

@@ -64,9 +64,9 @@ def import_completions(config: Config, place: Round, file: Path) -> dict[str, An
     with store.locked(place.samples):
         store.set_aside(place.samples, lambda batch: False)
         for own in samples.values():
-            for messages in dict.fromkeys(json.dumps(sample.messages) for sample in own):
-                same = tuple(sample for sample in own if json.dumps(sample.messages) == messages)
-                settings = {"policy": {"name": file.name}, "messages": json.loads(messages), "decoding": {}, "seed": 0}
+            for prompt in dict.fromkeys(json.dumps(sample.messages) for sample in own):
+                same = tuple(sample for sample in own if json.dumps(sample.messages) == prompt)
+                settings = {"policy": {"name": file.name}, "messages": json.loads(prompt), "decoding": {}, "seed": 0}
                 store.append(place.samples, 0, store.Batch(settings=settings, samples=same))
     made = [sample for own in samples.values() for sample in own]
     return {"imported": len(made), "passed": sum(sample.verdict.passed for sample in made)}

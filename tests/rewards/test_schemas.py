@@ -2,18 +2,61 @@
 
 from __future__ import annotations
 
-import time
+import json
 
+import jsonschema
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipelines.errors import DataError
 from pipelines.rewards import MAX_DEPTH, check_task, compile_schema, parse_json
 
 DEEP = "[" * MAX_DEPTH + "]" * MAX_DEPTH
+TYPES = st.sampled_from(["null", "boolean", "integer", "number", "string", "array", "object"])
+LEAVES = st.one_of(
+    st.booleans(),
+    st.fixed_dictionaries({"type": TYPES}),
+    st.fixed_dictionaries({"minimum": st.integers(-2, 2), "exclusiveMaximum": st.integers(-2, 2)}),
+    st.fixed_dictionaries({"multipleOf": st.sampled_from([1, 2, 0.5])}),
+    st.fixed_dictionaries({"minLength": st.integers(0, 2), "maxLength": st.integers(0, 2)}),
+    st.fixed_dictionaries({"minItems": st.integers(0, 2), "uniqueItems": st.booleans()}),
+    st.fixed_dictionaries({"required": st.lists(st.sampled_from("ab"), unique=True), "maxProperties": st.just(1)}),
+    st.fixed_dictionaries({"enum": st.lists(st.sampled_from([None, True, 0, 1, "a", [1], {"a": 1}]), min_size=1)}),
+)
+SCHEMAS = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.fixed_dictionaries({"items": inner}),
+        st.fixed_dictionaries({"prefixItems": st.lists(inner, min_size=1, max_size=2), "items": inner}),
+        st.fixed_dictionaries(
+            {"properties": st.dictionaries(st.sampled_from("ab"), inner), "additionalProperties": inner}
+        ),
+        st.fixed_dictionaries({"not": inner}),
+        *(
+            st.fixed_dictionaries({name: st.lists(inner, min_size=1, max_size=2)})
+            for name in ("allOf", "anyOf", "oneOf")
+        ),
+    ),
+    max_leaves=4,
+)
+SCALARS = (
+    st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([0.5, 1.0, "", "a", "\u00e9\U0001f600", "aaa"])
+)
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner), max_leaves=6
+)
 
 
 def accepts(schema: str, document: str, assert_formats: bool = False) -> bool:
-    return compile_schema(schema, assert_formats).accepts(parse_json(document), document)
+    return compile_schema(schema, assert_formats).accepts(parse_json(document))
+
+
+@settings(deadline=None, max_examples=300)
+@given(SCHEMAS, VALUES)
+def test_a_value_fits_just_when_another_validator_says_so(schema, value):
+    expected = jsonschema.Draft202012Validator(schema).is_valid(value)
+    assert accepts(json.dumps(schema), json.dumps(value)) == expected
 
 
 @pytest.mark.parametrize(
@@ -46,22 +89,22 @@ def test_formats_are_asserted_on_request_alone():
 
 
 @pytest.mark.parametrize(
-    ("schema", "complaint"),
+    ("schema", "key"),
     [
         ("{", "unexpected_end at character 1"),
         ("[1]", "does not compile"),
-        ('{"type": "text"}', "does not compile"),
-        ('{"pattern": "("}', "does not compile"),
-        ('{"$schema": "http://example.com/own"}', "Unknown meta-schema"),
-        ('{"$ref": "#/$defs/missing"}', "does not exist"),
+        ('{"type": "text"}', "text"),
+        ('{"pattern": "("}', "pattern|regex"),
+        ('{"$schema": "http://example.com/own"}', "http://example.com/own"),
+        ('{"$ref": "#/$defs/missing"}', "/\\$defs/missing"),
         ('{"const": "\\ud800"}', "does not compile"),
-        ('{"$ref": "http://127.0.0.1:9/schema"}', "references outside the schema are refused"),
-        ('{"$ref": "file:///etc/hostname"}', "references outside the schema are refused"),
-        ('{"$id": "file:///etc/", "$ref": "hostname"}', "references outside the schema are refused"),
+        ('{"$ref": "http://127.0.0.1:9/schema"}', "references outside .* http://127.0.0.1:9/schema"),
+        ('{"$ref": "file:///etc/hostname"}', "file:///etc/hostname"),
+        ('{"$id": "file:///etc/", "$ref": "hostname"}', "file:///etc/hostname"),
     ],
 )
-def test_a_schema_that_does_not_compile_is_one_clear_line(schema, complaint):
-    with pytest.raises(DataError, match=complaint) as caught:
+def test_a_schema_that_does_not_compile_is_one_line(schema, key):
+    with pytest.raises(DataError, match=key) as caught:
         compile_schema(schema)
     assert "\n" not in str(caught.value)
 
@@ -106,6 +149,8 @@ def test_large_deep_and_hostile_values_are_judged_exactly(schema, document, fits
         ('9007199254740993, {"a": 1.5}, {"a": 1.50}', False),
         ("9007199254740993, 0.0, -0.0", False),
         ("9007199254740993, [1, 2], [2, 1]", True),
+        (", ".join(str(2**63 + number) for number in range(3000)), True),
+        (", ".join(str(2**63 + number % 2999) for number in range(3000)), False),
     ],
 )
 def test_items_beside_large_integers_are_unique_as_json_schema_has_it(items, unique):
@@ -113,17 +158,14 @@ def test_items_beside_large_integers_are_unique_as_json_schema_has_it(items, uni
     assert accepts('{"uniqueItems": false}', f"[{items}]")
 
 
-def test_neighbouring_large_integers_are_found_unique_in_linear_time():
-    document = "[" + ",".join(str(2**63 + number) for number in range(20_000)) + "]"
-    begin = time.perf_counter()
-    assert accepts('{"uniqueItems": true}', document)
-    assert time.perf_counter() - begin < 5  # jsonschema-rs itself: minutes
-
-
-def test_a_target_that_its_schema_refuses_is_a_mistake_of_the_task():
-    with pytest.raises(DataError, match="target must be valid under the schema"):
+def test_a_task_that_no_completion_could_meet_is_refused():
+    with pytest.raises(DataError, match="target must be valid under the schema, got '\\[1\\]'; fix one of them"):
         check_task('{"type": "object"}', "[1]")
-    with pytest.raises(DataError, match="target must be JSON, got trailing_comma at character 3"):
+    with pytest.raises(DataError, match="target must be JSON, got trailing_comma at character 3; fix it"):
         check_task(None, "[1,]")
-    check_task('{"type": "array"}', "[1]")
-    check_task(None, None)
+
+
+@pytest.mark.parametrize("schema", [None, '{"type": "array"}'])
+@pytest.mark.parametrize("target", [None, "[1]"])
+def test_a_task_that_can_be_met_is_taken(schema, target):
+    assert check_task(schema, target) is None
