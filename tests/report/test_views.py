@@ -1,4 +1,4 @@
-"""Each view of the page in a real browser: nothing asked for, nothing complained of, open to all; the sheet on paper."""
+"""Each view of the page in a real browser: nothing asked for, no complaint, open to all; the sheet on paper."""
 
 from __future__ import annotations
 
