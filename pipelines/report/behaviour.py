@@ -22,7 +22,6 @@ from pipelines.tasks import Handout
 from pipelines.tasks.splits import handout_task
 from pipelines.text import Excerpt, clip
 
-_VERB = "evaluate"
 _OF_HANDOUT = 4
 _SHOWN_CHATS = 4
 _SHOWN_FAILURES = 6
@@ -45,12 +44,12 @@ class ShownCompletion:
 
 def describe_behaviour(run: Run, handout: Handout) -> dict[str, Any]:
     """What the template shows; `metrics` is None where nothing was evaluated."""
-    metrics = load_artefact(run, run.metrics_file, _VERB)
+    metrics = load_artefact(run, run.metrics_file, "evaluate")
     if metrics is None or not metrics.has("before"):
         return {"metrics": None}
     phases = [phase for phase in PHASES if metrics.has(phase)]
     rows = {phase: _zero_shot_rows(run, phase) for phase in phases}
-    tasks = _tasks(run)
+    tasks = {task.id: task for task in run.load_tasks()}
     asked = handout_task(handout).id
     return {
         "metrics": metrics,
@@ -67,21 +66,9 @@ def describe_behaviour(run: Run, handout: Handout) -> dict[str, Any]:
     }
 
 
-def _tasks(run: Run) -> dict[str, Task]:
-    try:
-        return {task.id: task for task in run.load_tasks()}
-    except UnicodeDecodeError as error:
-        raise DataError(f"tasks.jsonl: not UTF-8 ({error}); run `attend-and-prefer tasks` again") from error
-
-
 def _zero_shot_rows(run: Run, phase: Phase) -> Rows:
     """A phase's zero-shot samples."""
-    folder = run.evaluation(phase)
-    if not folder.exists():
-        raise DataError(
-            f"{relative(run, folder)}: missing, though metrics.json tells of it; "
-            f"run `attend-and-prefer {_VERB} --phase {phase}` again"
-        )
+    folder = run.require(run.evaluation(phase), f"evaluate --phase {phase}")
     return {
         (sample.task_id, sample.index): (f"{relative(run, file)}#/{line - 1}/samples/{place}/completion", sample)
         for file, line, batch in numbered_batches(folder)
@@ -142,7 +129,7 @@ def _completion(source: str, sample: Sample) -> ShownCompletion:
 
 def _chat(run: Run) -> list[dict[str, Any]]:
     """Some ordinary requests with the answers of both phases."""
-    stored: Artefact | None = load_artefact(run, run.chat_file, _VERB)
+    stored: Artefact | None = load_artefact(run, run.chat_file, "evaluate")
     if stored is None:
         return []
     rows = [stored.table("answers", index) for index in range(len(stored.rows("answers")[:_SHOWN_CHATS]))]
