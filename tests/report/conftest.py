@@ -43,6 +43,10 @@ def make_run(folder: Path, model: Path, **sections) -> Path:
     return run
 
 
+def folder_of(run: Path) -> Run:
+    return Run.open(run, load_config(run / "config.yaml"))
+
+
 def do(run: Path, verb: str, *arguments: str) -> None:
     assert main([verb, "--config", str(run / "config.yaml"), "--run", str(run), *arguments]) == 0
 
@@ -51,7 +55,7 @@ def plant(run: Path, number: int) -> None:
     """Samples that are right, wrong, broken and cut off, one each per training task: the tiny model writes no JSON."""
     rows = [
         {"task_id": task.id, "completion": text, "finish_reason": "length" if place == 3 else "stop"}
-        for task in Run.load(run).load_tasks()
+        for task in folder_of(run).load_tasks()
         if task.split == "train"
         for place, text in enumerate((task.target, task.target[:-1] + ", 0]", task.target[:-1] + ")", task.target))
     ]
@@ -62,7 +66,7 @@ def plant(run: Path, number: int) -> None:
 
 def render(run: Path) -> Path:
     """Write the page of a run; returns its file."""
-    render_report(load_config(run / "config.yaml"), Run.load(run))
+    render_report(load_config(run / "config.yaml"), folder_of(run))
     return run / "report.html"
 
 
@@ -87,7 +91,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
     for name in ("verifier", "again"):
         do(run, "label", "--labeler", "verifier", "--name", name)
     do(run, "label", "--agreement")
-    compare_with_itself(Run.load(run))
+    compare_with_itself(folder_of(run))
     do(run, "report")
     return run
 
