@@ -50,7 +50,7 @@ def adapter_identity(folder: Path) -> dict[str, Any]:
 
 
 def hush_peft() -> None:
-    """Leave out a warning: peft 0.21 still reads a name that transformers 5.23 has renamed. Nobody here can mend it."""
+    """Leave out a warning: peft 0.21 still reads a name that transformers 5.23 has renamed. Ours to wait for."""
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
 
 
