@@ -17,7 +17,7 @@ import pytest
 from accelerate.commands.launch import launch_command_parser
 
 from pipelines.cli import build_parser, main
-from pipelines.models import hush_peft
+from pipelines.models import silence_peft_warning
 from pipelines.records import Task
 from pipelines.run.folder import Run
 
@@ -150,7 +150,7 @@ def test_the_python_of_every_page_runs(
     """Top to bottom, on the tiny model and a run of one round; what a page takes as given is given here."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    hush_peft()
+    silence_peft_warning()
     model, tokenizer = copy.deepcopy(tiny)
     given: dict[str, Any] = {
         "model": model,
