@@ -7,19 +7,21 @@ import copy
 import json
 import re
 import shlex
-from collections.abc import Callable
+import shutil
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 import pytest
+import yaml
 from accelerate.commands.launch import launch_command_parser
 
 from pipelines.cli import build_parser, main
 from pipelines.models import silence_peft_warning
 from pipelines.records import Task
 from pipelines.run.folder import Run
+from tests.stages.conftest import CONFIG
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -77,31 +79,35 @@ def made_of(task: Task) -> list[dict[str, Any]]:
     return [*rows, {"task_id": task.id, "completion": task.target[:-1], "finish_reason": "length"}]
 
 
-@pytest.fixture
-def completions(do: Callable[..., None], arguments: list[str], tmp_path: Path) -> Path:
-    """A file of completions of the run's training tasks: the tiny model writes no JSON."""
+def do(arguments: list[str], *verbs: str) -> None:
+    for verb in verbs:
+        assert main([verb, *arguments]) == 0
+
+
+@pytest.fixture(scope="module")
+def once(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a trained run, and `completions.jsonl`, which it was trained on: the tiny model writes no JSON."""
+    folder = tmp_path_factory.mktemp("once")
+    (folder / "tiny.yaml").write_text(
+        yaml.safe_dump({**CONFIG, "model": {**CONFIG["model"], "name": str(tiny_folder)}})
+    )
+    arguments = ["--config", str(folder / "tiny.yaml"), "--run", str(folder / "run")]
     do(arguments, "tasks")
-    tasks = [task for task in Run.load(tmp_path / "run").load_tasks() if task.split == "train"]
-    file = tmp_path / "completions.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for task in tasks for row in made_of(task)))
-    return file
+    tasks = [task for task in Run.load(folder / "run").load_tasks() if task.split == "train"]
+    rows = [row for task in tasks for row in made_of(task)]
+    (folder / "completions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    do([*arguments, "--completions", str(folder / "completions.jsonl")], "verify")
+    do(arguments, "pair", "train")
+    return folder
 
 
 @pytest.fixture
-def paired(do: Callable[..., None], arguments: list[str], completions: Path, tmp_path: Path) -> Run:
-    """A run with pairs of these completions."""
-    do([*arguments, "--completions", str(completions)], "verify")
-    do(arguments, "pair")
-    return Run.load(tmp_path / "run")
+def trained(once: Path, tmp_path: Path) -> Run:
+    """A copy of it, where `arguments` has its run."""
+    return Run.load(shutil.copytree(once / "run", tmp_path / "run"))
 
 
-@pytest.fixture
-def trained(do: Callable[..., None], arguments: list[str], paired: Run) -> Run:
-    do(arguments, "train")
-    return paired
-
-
-def test_the_training_page_can_be_typed_from_top_to_bottom(arguments: list[str], paired: Run, tmp_path: Path):
+def test_the_training_page_can_be_typed_from_top_to_bottom(arguments: list[str], trained: Run, tmp_path: Path):
     ran: list[list[str]] = []
     for verb, *given in map(typed, commands(ROOT / "docs" / "training.md")):
         if [verb, *given] in ran or "trackio" in " ".join(given):
@@ -109,7 +115,7 @@ def test_the_training_page_can_be_typed_from_top_to_bottom(arguments: list[str],
         ran.append([verb, *given])
         place = [*arguments, *(["--output", str(tmp_path / "out")] if "--output" in given else [])]
         if "--set" in given:  # another config wants a folder of its own
-            dataset = f"training.dataset={paired.last.dataset}"
+            dataset = f"training.dataset={trained.last.dataset}"
             place = [*arguments[:2], "--run", str(tmp_path / "tracked"), "--set", dataset]
         assert main([verb, *given, *place]) == 0
     assert {verb for verb, *_ in ran} == {"train", "export"}
@@ -131,16 +137,14 @@ def test_the_attention_page_can_be_typed_from_top_to_bottom(
     assert (trained.attention / "before.safetensors").exists()
 
 
-def test_the_preference_page_makes_a_dataset_of_what_somebody_sampled(
-    arguments: list[str], completions: Path, paired: Run
-):
+def test_the_preference_page_makes_a_dataset_of_what_somebody_sampled(arguments: list[str], once: Path, trained: Run):
     shown = [typed(words) for words in commands(ROOT / "docs" / "preference-data.md")]
     assert [verb for verb, *_ in shown] == ["tasks", "sample", "pair", "verify"]
     for verb, *given in shown:
-        words = [str(completions) if word == "completions.jsonl" else word for word in given]
+        words = [str(once / word) if word == "completions.jsonl" else word for word in given]
         if verb != "sample":  # somebody's: see above
             assert main([verb, *words, *arguments]) == 0
-    assert (paired.last.dataset / "README.md").exists()
+    assert (trained.last.dataset / "README.md").exists()
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
