@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")
-    return _guarded(lambda: arguments.do(arguments))
+    return guarded(lambda: arguments.do(arguments))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -303,7 +303,7 @@ def _listed(facts: dict[str, Any]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
 
 
-def _guarded(do: Callable[[], None]) -> int:
+def guarded(do: Callable[[], None]) -> int:
     """Do it; the user's mistakes and the machine's limits become one line on stderr."""
     try:
         do()

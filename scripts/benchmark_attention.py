@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from pipelines.run.stage_command import guarded
+from pipelines.cli import guarded
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return guarded(lambda: _report(arguments))
 
 
-def _report(arguments: argparse.Namespace) -> int:
+def _report(arguments: argparse.Namespace) -> None:
     from benchmarks.attention import measure_probe
 
     result = measure_probe(arguments.model, arguments.tokens, arguments.rounds)
@@ -36,7 +36,6 @@ def _report(arguments: argparse.Namespace) -> int:
     more = f"{result['extra_mb']:.0f} MB more, one layer's maps are {result['layer_mb']:.0f} MB"
     print(f"  ratio {result['ratio']:.2f}; {more}")
     print(json.dumps(result))
-    return 0
 
 
 if __name__ == "__main__":

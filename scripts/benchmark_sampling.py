@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.command import guarded
+from pipelines.cli import guarded
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return guarded(lambda: _report(parser.parse_args(argv)))
 
 
-def _report(arguments: argparse.Namespace) -> int:
+def _report(arguments: argparse.Namespace) -> None:
     from benchmarks.sampling import Benchmark
     from pipelines.run.files import write_bytes, write_json
 
@@ -49,7 +49,6 @@ def _report(arguments: argparse.Namespace) -> int:
         for kind, content in pictures.items():
             write_bytes(arguments.out.with_name(f"{arguments.out.name}.{kind}"), content)
     print(json.dumps(result))
-    return 0
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.run.stage_command import DEFAULT_CONFIG, guarded
+from pipelines.cli import DEFAULT_CONFIG, guarded
 
-PAIR_SETS = "worked_examples,bare,long_prompt"
+PAIR_SETS = "few_shot,zero_shot,long_prompt"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--model", default="bundled", help="`bundled`, a folder or a Hub id (default: %(default)s)")
     parser.add_argument("--dataset", type=Path, default=Path("data/json-preferences"), help="(default: %(default)s)")
-    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="whose worked examples are shown")
+    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="whose examples are shown")
     parser.add_argument("--pair-sets", default=PAIR_SETS, help="comma-separated (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=8, help="pairs per step (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=3, help="counted per process (default: %(default)s)")
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return guarded(lambda: _report(arguments))
 
 
-def _report(arguments: argparse.Namespace) -> int:
+def _report(arguments: argparse.Namespace) -> None:
     from benchmarks.training import TrainingBenchmark
 
     options = {**vars(arguments), "pair_sets": tuple(arguments.pair_sets.split(","))}
@@ -45,7 +45,6 @@ def _report(arguments: argparse.Namespace) -> int:
             rate = result["pairs_per_second"][pair_set][name]
             print(f"  {name:10} {value:7.2f} s a step  {rate:6.2f} pairs/s  {ratio:5.2f} x  peak {peak:6.0f} MB")
     print(json.dumps(result))
-    return 0
 
 
 if __name__ == "__main__":

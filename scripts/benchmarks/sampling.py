@@ -30,7 +30,7 @@ from pipelines.engine.packed_attention import packed_attention
 from pipelines.errors import ConfigError
 from pipelines.models import load_model
 from pipelines.models.bundled import bundled_folder
-from pipelines.rewards import judge
+from pipelines.rewards import verify
 from pipelines.run.provenance import provenance
 
 
@@ -42,7 +42,7 @@ class Round:
     tokens: int
     """Of completions, end tokens included."""
     passed: float
-    """Share in [0, 1] of the completions that the validator passes."""
+    """Share in [0, 1] of the completions that the verifier passes."""
 
     @property
     def tokens_per_second(self) -> float:
@@ -197,7 +197,7 @@ def draw(result: Mapping[str, Any]) -> dict[str, bytes]:
 
 def _passed(completions: Completions, workload: Workload, tokenizer: PreTrainedTokenizerBase) -> float:
     verdicts = [
-        judge(
+        verify(
             str(tokenizer.decode(tokens[:-1] if tokens[-1] in workload.end_tokens else tokens)),
             task,
             "stop" if tokens[-1] in workload.end_tokens else "length",

@@ -30,13 +30,13 @@ from pipelines.models import hush_peft, load_model
 from pipelines.records import Task
 from pipelines.run.processes import peak_rss_mb
 from pipelines.run.provenance import provenance
-from pipelines.tasks import build_messages
+from pipelines.tasks import build_prompt
 from pipelines.tasks.families import WORDS
 from pipelines.tasks.splits import build_tasks
 from pipelines.training.trainer import PrefixSharingDPOTrainer
 
-PAIR_SETS = ("worked_examples", "bare", "long_prompt")
-WORKED_EXAMPLES = 3
+PAIR_SETS = ("few_shot", "zero_shot", "long_prompt")
+FEW_SHOT = 3
 EPOCHS = 2
 """Over which the reference's log-probabilities are paid, where they are computed once."""
 TRAINERS: dict[str, tuple[type[DPOTrainer], dict[str, Any]]] = {
@@ -52,9 +52,9 @@ class TrainingBenchmark:
 
     model: str
     dataset: Path
-    """A preference dataset's folder, as `build_preferences.py` leaves it."""
+    """A preference dataset's folder, as `attend-and-prefer pair` leaves it."""
     config: Path
-    """The experiment whose families give the worked examples."""
+    """The experiment whose families give the examples."""
     pair_sets: tuple[str, ...]
     batch_size: int
     """Pairs per optimiser step."""
@@ -89,21 +89,21 @@ class TrainingBenchmark:
             return long_prompt_pairs(count)
         file = next(self.dataset.glob("pairs/train-*.parquet"), None)
         if file is None:
-            raise DataError(f"{self.dataset}: holds no pairs/train-*.parquet; name a dataset of build_preferences.py")
+            raise DataError(f"{self.dataset}: holds no pairs/train-*.parquet; name a dataset of attend-and-prefer pair")
         rows = pyarrow.parquet.read_table(file).to_pylist()
         rows = random.Random(0).sample(rows, min(count, len(rows)))  # noqa: S311 - reproducible, not secret
         if len(rows) < count:
             raise DataError(f"{self.dataset}: {len(rows)} pairs, {count} wanted; lower --steps")
         tasks = build_tasks(load_config(self.config))
-        return [with_prompt(row, tasks, WORKED_EXAMPLES if pair_set == "worked_examples" else 0) for row in rows]
+        return [with_prompt(row, tasks, FEW_SHOT if pair_set == "few_shot" else 0) for row in rows]
 
 
-def with_prompt(row: dict[str, Any], tasks: Sequence[Task], worked_examples: int) -> dict[str, Any]:
-    """A pair under its bare request, or with so many worked examples of its family before it."""
+def with_prompt(row: dict[str, Any], tasks: Sequence[Task], examples: int) -> dict[str, Any]:
+    """A pair under its zero-shot request, or with so many solved ones of its family before it."""
     request = row["prompt"][-1]["content"]
     task = Task(id=row["task_id"], family=row["family"], key="", split="train", prompt=request)
     return {
-        "prompt": build_messages(task, tasks, worked_examples),
+        "prompt": list(build_prompt(task, tasks, examples)[0]),
         "chosen": row["chosen"],
         "rejected": row["rejected"],
     }

@@ -1,4 +1,4 @@
-"""What the sampling engines are measured on: real tasks with worked examples, n completions of each."""
+"""What the sampling engines are measured on: real tasks few-shot, n completions of each."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pipelines.models import render_prompt
 from pipelines.records import Task
 from pipelines.samples.drawing import sample_seed
 from pipelines.samples.policies import end_tokens
-from pipelines.tasks import build_messages
+from pipelines.tasks import build_prompt
 from pipelines.tasks.splits import build_tasks
 
-_WORKED_EXAMPLES = 3
+_FEW_SHOT = 3
 _FAMILIES = {
     "smoke": {"range": 2},
     "short": {"range": 16},
@@ -63,13 +63,13 @@ def build_workload(name: str, model: PreTrainedModel, tokenizer: PreTrainedToken
 
     `smoke` is 2 × 3, at most 8: that everything runs, no more.
     """
-    families = {family: FamilyConfig(train=count, held_out=1) for family, count in _FAMILIES[name].items()}
+    families = {family: FamilyConfig(train=count, test=1) for family, count in _FAMILIES[name].items()}
     tasks = build_tasks(Config(tasks=TasksConfig(families=families)))
     asked = tuple(task for task in tasks if task.split == "train")
     return Workload(
         name=name,
         tasks=asked,
-        prompts=tuple(tuple(render_prompt(tokenizer, build_messages(task, tasks, _WORKED_EXAMPLES))) for task in asked),
+        prompts=tuple(tuple(render_prompt(tokenizer, list(build_prompt(task, tasks, _FEW_SHOT)[0]))) for task in asked),
         samples=_SAMPLES[name],
         max_new_tokens=_MAX_NEW_TOKENS[name],
         end_tokens=end_tokens(model, tokenizer),

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from pipelines.records import Task
-from pipelines.rewards import verify, score
+from pipelines.rewards import score, verify
 
 SCHEMA = '{"type": "array", "items": {"type": "integer"}, "minItems": 3, "maxItems": 3}'
 TASK = Task(
@@ -17,7 +17,7 @@ TASK = Task(
     split="train",
     prompt="Write a JSON list of 1 through 3.",
     schema=SCHEMA,
-    target="[1, 2, 3]",
+    targets=("[1, 2, 3]",),
 )
 
 CHEATS: tuple[str, ...] = (
