@@ -115,7 +115,7 @@ class ServerConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class SamplingConfig:
-    """How completions are drawn from the policy: in `sampling` for training, in `evaluation` for held-out tasks."""
+    """How completions are drawn from the policy: in `sampling` for training, in `evaluation` for test tasks."""
 
     samples_per_task: int = 12
     few_shot: int = 3
@@ -155,7 +155,7 @@ class ChatConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationConfig(SamplingConfig):
-    """How held-out tasks are completed, before and after training."""
+    """How test tasks are completed, before and after training."""
 
     samples_per_task: int = 4
     chat: ChatConfig | None = None

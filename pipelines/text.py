@@ -1,6 +1,6 @@
 """Untrusted text made fit to stand on a terminal, in a figure, in a title or on a page.
 
-Takes any string; returns one whose characters are all visible, and none of which moves the cursor or turns the line
+Reads any string; returns one whose characters are all visible, and none of which moves the cursor or turns the line
 around. What is stored stays whole: only what is shown goes through here. Nothing here is HTML; templates escape that.
 The explorer's own script does to tokens what `escape` does.
 """

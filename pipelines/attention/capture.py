@@ -1,6 +1,6 @@
 """One forward pass, every layer's attention as it is computed, then freed.
 
-Takes any Hugging Face causal LM whose attention goes through transformers' `AttentionInterface`; hands each layer's
+Runs any Hugging Face causal LM whose attention goes through transformers' `AttentionInterface`; hands each layer's
 weights, mask, queries and keys to a callback and keeps none of them, so memory grows by one layer, not by all. The
 model is left as it was found (attention implementation, training mode), also after an error.
 

@@ -1,6 +1,6 @@
 """The in-process sampler: many completions of many prompts, nothing computed twice.
 
-Takes requests (token ids and a seed per completion); leaves samples, a request at a time as it is finished. What
+Reads requests (token ids and a seed per completion); yields completions, a request at a time as it is finished. What
 prompts share is computed once and each prompt once. Completions of a prompt that have drawn the same tokens so far are
 one branch: their next distribution is computed once, and each draws from it with numbers of its own. So a sample does
 not depend on which others share the batch, but for the rounding of the matrix products. Finished samples make room for

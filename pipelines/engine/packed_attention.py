@@ -1,6 +1,6 @@
 """One forward pass over many sequences at once, packed into one row: continuations by a token, prompts by a segment.
 
-Takes a Hugging Face causal LM with full attention; leaves next-token logits. A continuation attends to its prompt's
+Runs a Hugging Face causal LM with full attention; returns next-token logits. A continuation attends to its prompt's
 segments, whose keys and values are kept once for all that share them, and to its own pages. Each segment is one matrix
 product for all continuations below it, and one softmax over all parts makes the result exact. transformers' model does
 everything else: a function of ours stands in for its attention, by transformers' own `AttentionInterface`.

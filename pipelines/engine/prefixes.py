@@ -1,6 +1,6 @@
 """What prompts have in common, found once: a tree of segments whose paths from root to leaf are the prompts.
 
-Takes prompts as token ids; leaves one leaf per prompt. A segment's keys and values are computed once and kept for as
+Reads prompts as token ids; returns one leaf per prompt. A segment's keys and values are computed once and kept for as
 long as a prompt below it is in use. Plain Python.
 """
 

@@ -84,7 +84,7 @@ def build_processors(generation: dict[str, Any]) -> LogitsProcessorList:
         if values["min_p"]:
             processors.append(MinPLogitsWarper(float(values["min_p"])))
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"generation: {error}; mend the value") from error
+        raise ConfigError(f"generation: {error}; fix the value") from error
     return processors
 
 

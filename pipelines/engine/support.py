@@ -1,6 +1,6 @@
 """Which models the packed forward pass computes exactly: by what they declare, then by trying.
 
-Takes a model; leaves None, or in words why not. What a config declares (sliding windows, state space layers) a short
+Reads a model; returns None, or in words why not. What a config declares (sliding windows, state space layers) a short
 trial could miss; what it does not declare the trial finds: two short prompts with a common beginning and a
 continuation, against the model's own attention.
 """

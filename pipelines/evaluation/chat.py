@@ -1,6 +1,6 @@
 """Ordinary requests before and after training: what a policy that learned to write JSON does when nobody asks for any.
 
-Takes a file of prompts and a policy; leaves how many answers turned into JSON, their length, one answer per prompt to
+Reads prompts and asks a policy; returns how many answers turned into JSON, their length, one answer per prompt to
 look at, and, for the trained policy, how far its next-token distributions are from the base model's on its own answers.
 """
 

@@ -1,6 +1,6 @@
 """Where policies come from: the bundled model, local folders and the Hub; adapters, chat templates, KL."""
 
-from pipelines.models.adapters import adapter_identity, attach_adapter, hush_peft, load_trainable
+from pipelines.models.adapters import adapter_identity, attach_adapter, load_trainable, silence_peft_warning
 from pipelines.models.chat import render_prompt, turn_end
 from pipelines.models.divergence import Continuation, mean_kl_nats, next_tokens
 from pipelines.models.loading import load_model, load_tokenizer, model_identity
@@ -11,7 +11,6 @@ __all__ = [
     "adapter_identity",
     "attach_adapter",
     "can_be_packed",
-    "hush_peft",
     "load_model",
     "load_tokenizer",
     "load_trainable",
@@ -19,5 +18,6 @@ __all__ = [
     "model_identity",
     "next_tokens",
     "render_prompt",
+    "silence_peft_warning",
     "turn_end",
 ]

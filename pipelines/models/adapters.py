@@ -1,6 +1,6 @@
 """A run's trained weights and the base model: a peft adapter, or a whole model trained in full.
 
-Takes the base model's config and an `adapter/` folder; leaves a model to sample from, or one to train further.
+Reads the base model's config and an `adapter/` folder; returns a model to sample from, or one to train further.
 Safetensors only.
 """
 
@@ -49,8 +49,8 @@ def adapter_identity(folder: Path) -> dict[str, Any]:
     return {"name": folder.name, "sha256": model_identity(ModelConfig(name=str(folder)))["sha256"]}
 
 
-def hush_peft() -> None:
-    """Leave out a warning: peft 0.21 still reads a name that transformers 5.23 has renamed. Nobody here can mend it."""
+def silence_peft_warning() -> None:
+    """Leave out a warning: peft 0.21 still reads a name that transformers 5.23 has renamed. Nobody here can fix it."""
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
 
 
@@ -61,6 +61,6 @@ def _adapted(config: ModelConfig, folder: Path, *, is_trainable: bool, to_device
         raise ModelError(f"{folder} holds no adapter_model.safetensors; adapters in pickle files are not loaded")
     model, tokenizer = load_model(config, to_device=to_device)
     with warnings.catch_warnings():
-        hush_peft()
+        silence_peft_warning()
         adapted = PeftModel.from_pretrained(model, str(folder), use_safetensors=True, is_trainable=is_trainable)
     return adapted, tokenizer

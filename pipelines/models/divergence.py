@@ -1,6 +1,6 @@
 """How far a policy has moved from its reference: the KL divergence of next-token distributions, per token.
 
-Takes sequences that the policy drew itself and two ways to get next-token distributions; leaves nats. The whole
+Reads sequences that the policy drew itself and two ways to get next-token distributions; returns nats. The whole
 distributions are compared, not the drawn tokens alone, so the mean over positions has no noise of its own.
 """
 

@@ -6,12 +6,14 @@ TRL's trainers take as it is. The whole folder appears at once or not at all.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipelines.config import Config
 from pipelines.errors import ConfigError, DataError
@@ -24,6 +26,8 @@ from pipelines.rewards import Scoring, score
 from pipelines.run.files import new_folder, write_text
 from pipelines.run.folder import Round
 from pipelines.samples.store import read_samples
+
+_ROWS_AT_A_TIME = 2048
 
 
 def build_dataset(config: Config, run: Round) -> dict[str, Any]:
@@ -92,14 +96,27 @@ def _same_tokens(config: Config) -> Callable[[str, str], bool]:
 
 
 def _write_table(preferences: Preferences, table: str, folder: Path) -> dict[str, int]:
-    """One Parquet file per split that has rows; returns the rows of each."""
-    splits = preferences.splits()
-    rows: dict[str, list[dict[str, Any]]] = {"train": [], "validation": []}
-    for task_id, row in preferences.rows(table):
-        rows[splits[task_id]].append(row)
+    """One Parquet file per split that has rows, written a part at a time; returns the rows of each."""
+    splits, schema = preferences.splits(), TABLES[table].arrow_schema
+    counts: Counter[str] = Counter()
     folder.mkdir()
-    for split, content in rows.items():
-        if content:
-            name = f"{split}-00000-of-00001.parquet"
-            Dataset.from_list(content, features=TABLES[table]).to_parquet(folder / name)
-    return {split: len(content) for split, content in rows.items() if content}
+    with contextlib.ExitStack() as open_files:
+        writers: dict[str, pq.ParquetWriter] = {}
+        waiting: dict[str, list[dict[str, Any]]] = {"train": [], "validation": []}
+
+        def write(split: str) -> None:
+            if split not in writers:
+                file = folder / f"{split}-00000-of-00001.parquet"
+                writers[split] = open_files.enter_context(pq.ParquetWriter(file, schema))
+            writers[split].write_table(pa.Table.from_pylist(waiting[split], schema=schema))
+            waiting[split] = []
+
+        for task_id, row in preferences.rows(table):
+            split = splits[task_id]
+            waiting[split].append(row)
+            counts[split] += 1
+            if len(waiting[split]) == _ROWS_AT_A_TIME:
+                write(split)
+        for split in [split for split, rows in waiting.items() if rows]:
+            write(split)
+    return {split: counts[split] for split in ("train", "validation") if counts[split]}

@@ -1,6 +1,6 @@
 """A dataset's or a model's folder to the Hub, on request: never a card's hand-written part.
 
-Takes a folder with a card and a repository's name; leaves the repository with the same files and a card in
+Reads a folder with a card and a repository's name; writes the repository with the same files and a card in
 which only the generated part is new. Nothing here runs unless a user asks for it.
 """
 

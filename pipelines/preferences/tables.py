@@ -7,6 +7,7 @@ in both `train` and `validation`. Writes nothing.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections import Counter
@@ -94,6 +95,11 @@ class Preferences:
     model: Mapping[str, Any]
     """The policy's entry in the manifest: its name and, for local weights, their hash."""
 
+    @functools.cached_property
+    def examples(self) -> list[Task]:
+        """The solved tasks that few-shot prompts show."""
+        return [task for task in self.tasks if task.split == "example"]
+
     @property
     def sampled(self) -> list[Task]:
         """The tasks that have samples."""
@@ -170,7 +176,7 @@ class Preferences:
 
     def _trained_prompt(self, task: Task) -> list[Message]:
         examples = few_shot_examples(task, self.config.training, self.config.seed)
-        return list(build_prompt(task, self.tasks, examples)[0])
+        return list(build_prompt(task, self.examples, examples)[0])
 
 
 def _described(task: Task) -> dict[str, Any]:

@@ -28,7 +28,7 @@ __all__ = [
     "check_task",
     "compile_schema",
     "json_reward",
-    "verify",
     "parse_json",
     "score",
+    "verify",
 ]

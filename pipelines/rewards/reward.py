@@ -95,9 +95,7 @@ def json_reward(
     ]
 
 
-def _task(
-    schema: str | None, target: str | None, targets: Sequence[str] | None, fences: FencePolicy | None
-) -> Task:
+def _task(schema: str | None, target: str | None, targets: Sequence[str] | None, fences: FencePolicy | None) -> Task:
     accepted = tuple(targets or ()) or (() if target is None else (target,))
     row = Task(id="row", family="row", key="row", split="train", prompt="", schema=schema, targets=accepted)
     return row if fences is None else dataclasses.replace(row, fences=fences)

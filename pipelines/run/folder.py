@@ -30,7 +30,7 @@ FORMAT = 2
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One run's folder. Make it with `Run.open`, or `Run.load(path)` to read one that is there."""
+    """One run's folder. Make it with `Run.open`."""
 
     root: Path
     rounds: int = 1
@@ -52,11 +52,6 @@ class Run:
         except OSError as error:
             raise RunError(f"{root}: cannot be written ({error.strerror}); name another folder with --run") from error
         return run
-
-    @classmethod
-    def load(cls, root: Path) -> Run:
-        """A run folder that is there, by its own config."""
-        return cls(root, load_config(root / "config.yaml").rounds)
 
     def _refuse_other(self, resolved: dict[str, Any]) -> None:
         manifest = self.manifest()

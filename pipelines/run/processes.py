@@ -5,7 +5,10 @@ Imports accelerate and torch only when a group is formed.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import datetime
+import gc
 import os
 import resource
 import sys
@@ -50,6 +53,13 @@ def require_process_group(state: PartialState) -> None:
 def is_main_process() -> bool:
     """Whether this process is the first of those a launcher started, or the only one."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def release_memory() -> None:
+    """Give back what a finished stage held: its objects, and, with glibc, what its allocator kept of them."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def peak_rss_mb() -> int:

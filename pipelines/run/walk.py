@@ -6,7 +6,6 @@ would start it. A stage notes in the manifest what it took and the hashes of wha
 
 from __future__ import annotations
 
-import gc
 import importlib
 import os
 import signal
@@ -20,7 +19,7 @@ from typing import Any
 from pipelines.config import Config, read_yaml
 from pipelines.errors import ConfigError
 from pipelines.run.folder import Round, Run
-from pipelines.run.processes import is_main_process, peak_rss_mb
+from pipelines.run.processes import is_main_process, peak_rss_mb, release_memory
 from pipelines.run.shipped import shipped
 from pipelines.run.stages import Stage, plan, train_stage
 
@@ -54,7 +53,7 @@ def walk(config: Config, run: Run, stages: Sequence[Stage] | None = None) -> Non
                 raise StageFailedError(stage, code)
         else:
             perform(stage, config)
-            gc.collect()  # a model must not outlive its stage
+            release_memory()  # a model must not outlive its stage, least of all beside the training
     print(f"done in {(time.monotonic() - started) / 60:.1f} minutes: {stages[-1].writes[-1]}", flush=True)
 
 

@@ -29,6 +29,9 @@ from pipelines.samples.policies import LocalPolicy, Policy
 from pipelines.samples.progress import SamplingProgress
 from pipelines.samples.server import ServerPolicy
 
+_AT_A_TIME = 4096
+"""Asks whose prompts are in memory at once."""
+
 Place = tuple[str, Source]
 """A task and where its samples come from."""
 
@@ -210,8 +213,10 @@ def _draw(work: Work, share: list[Ask], state: PartialState) -> None:
     policy = work.open_policy()
     expected = sum(len(ask.indices) for ask in share)
     with SamplingProgress(expected, is_shown=state.is_main_process) as progress:
-        drawn = draw(policy, share, work.settings, seed=work.seed, assert_formats=work.assert_formats)
-        for ask, samples in drawn:
-            batch = store.Batch(settings=_settings(work, ask.messages), samples=samples)
-            store.append(work.folder, state.process_index, batch)
-            progress.add(samples)
+        # Prompts are rendered a part at a time, so that memory does not grow with the number of tasks.
+        for first in range(0, len(share), _AT_A_TIME):
+            part = share[first : first + _AT_A_TIME]
+            for ask, samples in draw(policy, part, work.settings, seed=work.seed, assert_formats=work.assert_formats):
+                batch = store.Batch(settings=_settings(work, ask.messages), samples=samples)
+                store.append(work.folder, state.process_index, batch)
+                progress.add(samples)

@@ -32,9 +32,10 @@ class Ask:
 
 def build_asks(tasks: Sequence[Task], examples: Sequence[Task], settings: SamplingConfig, seed: int) -> list[Ask]:
     """Every task under the prompt that the settings give it; `examples` holds the solved tasks to draw on."""
+    solved = [task for task in examples if task.split == "example"]  # few, where tasks can be many
     asks = []
     for task in tasks:
-        messages, source = build_prompt(task, examples, few_shot_examples(task, settings, seed))
+        messages, source = build_prompt(task, solved, few_shot_examples(task, settings, seed))
         asks.append(Ask(task=task, source=source, messages=messages, indices=range(settings.samples_per_task)))
     return asks
 

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, Trai
 from trl import DPOTrainer, GRPOTrainer
 
 from pipelines.config import Config, config_to_dict
-from pipelines.models import adapter_identity, hush_peft, load_trainable, model_identity
+from pipelines.models import adapter_identity, load_trainable, model_identity, silence_peft_warning
 from pipelines.run.files import new_folder, write_json
 from pipelines.run.folder import Round
 from pipelines.run.processes import process_group
@@ -46,7 +46,7 @@ def train_policy(config: Config, run: Round) -> dict[str, Any]:
     """Train the policy on the run's dataset by the config's method; returns what the manifest should say of it."""
     arguments = trainer_arguments(config.training, config.model, run.training, config.seed)
     lora_arguments(config.training)
-    hush_peft()
+    silence_peft_warning()
     state = process_group()
     table, replayed = load_table(config, run)
     verified = training_rows(config, table)

@@ -3,7 +3,7 @@
 Reads the batch that TRL's collator makes and returns what TRL's trainer expects of the model: per-token values in that
 batch's own layout. In between, the rows become prefix trees, each laid out depth first in one packed row: a token's
 position is its depth, and it sees itself and its ancestors. So a pair's prompt is computed once for the chosen and the
-rejected, worked examples once for all requests that follow them, a chat template's opening once for the batch; and the
+rejected, few-shot examples once for all requests after them, a chat template's opening once for the batch; and the
 head sees only positions that predict a completion token, each with a given label once. Losses, metrics and the head
 stay TRL's. The idea is that of prefix sharing in paired preference optimisation (Wang & Hegde 2024, arXiv 2410.20305),
 carried from pairs to whole batches.

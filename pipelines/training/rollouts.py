@@ -1,7 +1,7 @@
 """GRPO's samples, drawn by the engine that draws the training samples: a group's prompt and its completions share all
 that they have in common.
 
-Takes the prompts as GRPO repeats them and its trainer; leaves token ids and their log-probabilities under the policy's
+Reads the prompts as GRPO repeats them and its trainer; returns token ids and their log-probabilities under the policy's
 own distribution.
 """
 

@@ -26,7 +26,7 @@ from trl import DPOConfig, DPOTrainer
 from benchmarks.fresh_process import run_in_fresh_process
 from pipelines.config import load_config
 from pipelines.errors import ConfigError, DataError
-from pipelines.models import hush_peft, load_model
+from pipelines.models import load_model, silence_peft_warning
 from pipelines.records import Task
 from pipelines.run.processes import peak_rss_mb
 from pipelines.run.provenance import provenance
@@ -36,7 +36,7 @@ from pipelines.tasks.splits import build_tasks
 from pipelines.training.trainer import PrefixSharingDPOTrainer
 
 PAIR_SETS = ("few_shot", "zero_shot", "long_prompt")
-FEW_SHOT = 3
+EXAMPLES = 3
 EPOCHS = 2
 """Over which the reference's log-probabilities are paid, where they are computed once."""
 TRAINERS: dict[str, tuple[type[DPOTrainer], dict[str, Any]]] = {
@@ -52,7 +52,7 @@ class TrainingBenchmark:
 
     model: str
     dataset: Path
-    """A preference dataset's folder, as `attend-and-prefer pair` leaves it."""
+    """A preference dataset's folder, as `attend-and-prefer pair` writes it."""
     config: Path
     """The experiment whose families give the examples."""
     pair_sets: tuple[str, ...]
@@ -89,17 +89,17 @@ class TrainingBenchmark:
             return long_prompt_pairs(count)
         file = next(self.dataset.glob("pairs/train-*.parquet"), None)
         if file is None:
-            raise DataError(f"{self.dataset}: holds no pairs/train-*.parquet; name a dataset of attend-and-prefer pair")
+            raise DataError(f"{self.dataset}: holds no pairs/train-*.parquet; name a dataset that `pair` wrote")
         rows = pyarrow.parquet.read_table(file).to_pylist()
         rows = random.Random(0).sample(rows, min(count, len(rows)))  # noqa: S311 - reproducible, not secret
         if len(rows) < count:
             raise DataError(f"{self.dataset}: {len(rows)} pairs, {count} wanted; lower --steps")
         tasks = build_tasks(load_config(self.config))
-        return [with_prompt(row, tasks, FEW_SHOT if pair_set == "few_shot" else 0) for row in rows]
+        return [with_prompt(row, tasks, EXAMPLES if pair_set == "few_shot" else 0) for row in rows]
 
 
 def with_prompt(row: dict[str, Any], tasks: Sequence[Task], examples: int) -> dict[str, Any]:
-    """A pair under its zero-shot request, or with so many solved ones of its family before it."""
+    """A pair under its zero-shot request, or with so many examples of its family before it."""
     request = row["prompt"][-1]["content"]
     task = Task(id=row["task_id"], family=row["family"], key="", split="train", prompt=request)
     return {
@@ -151,7 +151,7 @@ def measure(model_name: str, trainer_name: str, pairs: list[dict[str, Any]], bat
             return dataset
 
     set_seed(0)
-    hush_peft()
+    silence_peft_warning()
     model, tokenizer = load_model(model_name, to_device=False)
     clock = _Clock()
     with tempfile.TemporaryDirectory() as folder:

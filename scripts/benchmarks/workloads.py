@@ -1,4 +1,4 @@
-"""What the sampling engines are measured on: real tasks few-shot, n completions of each."""
+"""What the sampling engines are measured on: real few-shot tasks, n completions of each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.samples.policies import end_tokens
 from pipelines.tasks import build_prompt
 from pipelines.tasks.splits import build_tasks
 
-_FEW_SHOT = 3
+_EXAMPLES = 3
 _FAMILIES = {
     "smoke": {"range": 2},
     "short": {"range": 16},
@@ -69,7 +69,7 @@ def build_workload(name: str, model: PreTrainedModel, tokenizer: PreTrainedToken
     return Workload(
         name=name,
         tasks=asked,
-        prompts=tuple(tuple(render_prompt(tokenizer, list(build_prompt(task, tasks, _FEW_SHOT)[0]))) for task in asked),
+        prompts=tuple(tuple(render_prompt(tokenizer, list(build_prompt(task, tasks, _EXAMPLES)[0]))) for task in asked),
         samples=_SAMPLES[name],
         max_new_tokens=_MAX_NEW_TOKENS[name],
         end_tokens=end_tokens(model, tokenizer),

@@ -11,9 +11,8 @@ import yaml
 from pipelines.cli import main
 from pipelines.comparison import load_comparison
 from pipelines.config import config_to_dict
-from pipelines.run.folder import Run
 from pipelines.run.stages import sample_stage
-from tests.stages.conftest import CONFIG, DPO, do, plant_samples
+from tests.stages.conftest import CONFIG, DPO, do, load_run, plant_samples
 
 SHARED = ("tasks.jsonl", "rounds/1/samples/00000.jsonl", "evaluation/before/00000.jsonl")
 
@@ -37,7 +36,7 @@ def plant_run(root: Path, config_file: Path, seed: int) -> None:
     arguments = ["--config", str(named), "--run", str(root)]
     do(arguments, "tasks")
     plant_samples(arguments)
-    run = Run.load(root)
+    run = load_run(root)
     run.record_stage(sample_stage(run.last), {"tokens": 160, "seconds": 1.5})
 
 

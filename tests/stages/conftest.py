@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from pipelines.cli import main
+from pipelines.config import load_config
 from pipelines.records import Task
 from pipelines.run.folder import Run
 
@@ -65,6 +66,11 @@ def change(files: list[Path], **sections: dict[str, Any]) -> None:
         )
 
 
+def load_run(root: Path) -> Run:
+    """A run that is there, by its own config."""
+    return Run(root, load_config(root / "config.yaml").rounds)
+
+
 def plant(task: Task) -> list[dict[str, Any]]:
     """Four completions of a task, as somebody else's file would have them."""
     texts = [task.target, json.dumps([*json.loads(task.target), 0]), task.target[:-1] + ")", task.target]
@@ -78,7 +84,7 @@ def plant(task: Task) -> list[dict[str, Any]]:
 def plant_samples(arguments: list[str], *, number: int = 1, without_fault: int = 0) -> list[Task]:
     """Samples of every training task, of the first so many tasks one that passes; returns the tasks."""
     root = Path(arguments[arguments.index("--run") + 1])
-    tasks = [task for task in Run.load(root).load_tasks() if task.split == "train"]
+    tasks = [task for task in load_run(root).load_tasks() if task.split == "train"]
     rows = [row for place, task in enumerate(tasks) for row in plant(task)[: 1 if place < without_fault else None]]
     file = root.with_name("planted.jsonl")
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -12,8 +12,7 @@ import pytest
 from accelerate.commands.launch import launch_command_parser
 
 from pipelines.cli import build_parser, main
-from pipelines.run.folder import Run
-from tests.stages.conftest import ROOT, do
+from tests.stages.conftest import ROOT, do, load_run
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 OURS = ("attend-and-prefer", "accelerate", "scripts/")
@@ -65,7 +64,7 @@ def shown(page: str) -> list[list[str]]:
 
 
 def test_the_training_page_can_be_typed_from_top_to_bottom(arguments: list[str], paired: Path):
-    dataset = Run.load(paired).last.dataset
+    dataset = load_run(paired).last.dataset
     ran = set()
     for verb, *given in shown("training.md"):
         if "trackio" in " ".join(given):
@@ -82,7 +81,7 @@ def test_the_training_page_can_be_typed_from_top_to_bottom(arguments: list[str],
 def test_the_attention_page_can_be_typed_from_top_to_bottom(
     arguments: list[str], trained: Path, tiny_folder: Path, tmp_path: Path
 ):
-    adapter = Run.load(trained).last.adapter
+    adapter = load_run(trained).last.adapter
     place = ["--model", str(tiny_folder), "--out", str(tmp_path / "attention")]
     ran = set()
     for verb, *given in shown("attention.md"):
@@ -102,4 +101,4 @@ def test_the_preference_page_makes_a_dataset_of_what_somebody_sampled(arguments:
     for verb, *given in verbs:
         if verb in ("tasks", "pair"):  # planted: the tiny model writes no JSON
             assert main([verb, *given, *arguments]) == 0
-    assert (Run.load(planted).last.dataset / "README.md").exists()
+    assert (load_run(planted).last.dataset / "README.md").exists()

@@ -9,8 +9,7 @@ import torch
 from peft import PeftModel
 
 from pipelines.models import load_model
-from pipelines.run.folder import Run
-from tests.stages.conftest import do
+from tests.stages.conftest import do, load_run
 
 
 def test_the_merged_model_computes_what_the_adapter_does(arguments: list[str], trained: Path, tiny_folder: Path):
@@ -19,7 +18,7 @@ def test_the_merged_model_computes_what_the_adapter_does(arguments: list[str], t
     base, _ = load_model(str(tiny_folder))
     ids = tokenizer("[1, 2", return_tensors="pt").input_ids
     with torch.inference_mode():
-        expected = PeftModel.from_pretrained(base, Run.load(trained).last.adapter)(ids).logits
+        expected = PeftModel.from_pretrained(base, load_run(trained).last.adapter)(ids).logits
         torch.testing.assert_close(merged(ids).logits, expected, atol=1e-4, rtol=1e-4)
 
 

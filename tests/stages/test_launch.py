@@ -13,9 +13,8 @@ import pytest
 from accelerate import PartialState
 
 from pipelines.errors import ConfigError
-from pipelines.run.folder import Run
 from pipelines.run.processes import require_process_group
-from tests.stages.conftest import CONFIG, DPO, ROOT, change, do
+from tests.stages.conftest import CONFIG, DPO, ROOT, change, do, load_run
 
 
 def test_processes_that_do_not_know_of_each_other_are_refused(monkeypatch: pytest.MonkeyPatch):
@@ -28,7 +27,7 @@ def test_processes_that_do_not_know_of_each_other_are_refused(monkeypatch: pytes
 
 def launch(arguments: list[str], processes: int) -> list[dict[str, float]]:
     """Train with a global batch of 4 pairs in so many processes; returns the log."""
-    run = Run.load(Path(arguments[-1]))
+    run = load_run(Path(arguments[-1]))
     shutil.rmtree(run.last.training, ignore_errors=True)
     launcher_config = f"configs/accelerate/{'cpu' if processes == 1 else 'multi_cpu'}.yaml"
     tools = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", launcher_config]

@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import load_file
 
 from pipelines.run.folder import Run
-from tests.stages.conftest import change, do
+from tests.stages.conftest import change, do, load_run
 
 SETTINGS = {"max_steps": 3, "learning_rate": 1e-2, "gradient_checkpointing": False, "save_strategy": "no"}
 SECTIONS = {
@@ -30,7 +30,7 @@ def trained(trained_once: dict[str, Path], tmp_path_factory: pytest.TempPathFact
         config = root / "config.yaml"
         change([config], training={"method": method, method: {**SETTINGS, **section}})
         do(["--config", str(config), "--run", str(root)], "train")
-        runs[method] = Run.load(root)
+        runs[method] = load_run(root)
     return runs
 
 

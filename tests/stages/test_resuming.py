@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipelines.run.folder import Round, Run
-from tests.stages.conftest import CONFIG, DPO, ROOT, do, plant_samples, write_config
+from pipelines.run.folder import Round
+from tests.stages.conftest import CONFIG, DPO, ROOT, do, load_run, plant_samples, write_config
 
 STEPS = 40
 SAVING = {
@@ -40,7 +40,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -
 @pytest.fixture
 def run(uninterrupted: Path, tmp_path: Path) -> Round:
     """A copy of it to be broken."""
-    return Run.load(shutil.copytree(uninterrupted, tmp_path / "run")).round(1)
+    return load_run(shutil.copytree(uninterrupted, tmp_path / "run")).round(1)
 
 
 def arguments(run: Round) -> list[str]:
@@ -82,7 +82,7 @@ def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(run: Round, un
     stage = run.run.manifest()["stages"]["train_1"]
     assert stage["resumed_from_step"] >= 20
     assert stage["averaged_steps"] == STEPS - STEPS // 10
-    assert_same(run, Run.load(uninterrupted).round(1))
+    assert_same(run, load_run(uninterrupted).round(1))
 
 
 def test_a_torn_checkpoint_is_left_out_for_the_one_before(run: Round, uninterrupted: Path, capsys):
@@ -95,7 +95,7 @@ def test_a_torn_checkpoint_is_left_out_for_the_one_before(run: Round, uninterrup
     assert "checkpoint-30 has been damaged since it was written: set aside" in said
     assert f"checkpoint-{STEPS} was being written when the training stopped: set aside" in said
     assert run.run.manifest()["stages"]["train_1"]["resumed_from_step"] == 20
-    assert_same(run, Run.load(uninterrupted).round(1))
+    assert_same(run, load_run(uninterrupted).round(1))
 
 
 def test_checkpoints_of_other_pairs_are_not_gone_on_from(run: Round, capsys):

@@ -14,7 +14,7 @@ from pipelines.errors import ConfigError
 from pipelines.run.folder import Run
 from pipelines.run.stages import plan
 from pipelines.samples.store import read_batches
-from tests.stages.conftest import do, plant_samples, write_config
+from tests.stages.conftest import do, load_run, plant_samples, write_config
 
 LATER = {"sampling": {"few_shot": 0}, "training": {"replay_per_family": 7}}
 
@@ -33,7 +33,7 @@ def first_round(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> 
 
 @pytest.fixture
 def run(first_round: Path, tmp_path: Path) -> Run:
-    return Run.load(shutil.copytree(first_round / "run", tmp_path / "run"))
+    return load_run(shutil.copytree(first_round / "run", tmp_path / "run"))
 
 
 @pytest.fixture

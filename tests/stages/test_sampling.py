@@ -23,14 +23,14 @@ from pipelines.run.folder import Run
 from pipelines.samples import store
 from pipelines.samples.drawing import build_asks, sample_seed
 from pipelines.samples.store import read_samples
-from tests.stages.conftest import ROOT, do, write_config
+from tests.stages.conftest import ROOT, do, load_run, write_config
 
 Key = tuple[str, str, int]
 
 
 def wanted(run: Path, phase: str | None = None) -> Counter[Key]:
     """(task, source, index) of all that a round, or an evaluation, is to hold."""
-    config, tasks = load_config(run / "config.yaml"), Run.load(run).load_tasks()
+    config, tasks = load_config(run / "config.yaml"), load_run(run).load_tasks()
     settings = (
         [config.sampling] if phase is None else [config.evaluation, dataclasses.replace(config.evaluation, few_shot=0)]
     )
@@ -40,7 +40,7 @@ def wanted(run: Path, phase: str | None = None) -> Counter[Key]:
 
 
 def place(run: Path, phase: str | None = None) -> Path:
-    return Run.load(run).evaluation(phase) if phase else Run.load(run).round(1).samples
+    return load_run(run).evaluation(phase) if phase else load_run(run).round(1).samples
 
 
 def found(run: Path, phase: str | None = None) -> Counter[Key]:

@@ -10,20 +10,19 @@ from peft import PeftModel
 from safetensors.torch import load_file
 
 from pipelines.models import load_model
-from pipelines.run.folder import Run
 from pipelines.samples.store import read_samples
-from tests.stages.conftest import do, plant_samples, write_config
+from tests.stages.conftest import do, load_run, plant_samples, write_config
 
 
 def test_planted_samples_are_verified_tier_by_tier(planted: Path):
-    for samples in read_samples(Run.load(planted).round(1).samples).values():
+    for samples in read_samples(load_run(planted).round(1).samples).values():
         tiers = [(one.verdict.parses, one.verdict.exact_match) for one in samples]
         assert tiers == [(True, True), (True, False), (False, False), (False, False)]
         assert samples[3].verdict.reason == "truncated"
 
 
 def test_the_dataset_loads_under_its_three_names(paired: Path, tmp_path: Path):
-    folder = str(Run.load(paired).round(1).dataset)
+    folder = str(load_run(paired).round(1).dataset)
     assert Path(folder).name == "run-round-1"
     sizes = {
         name: len(load_dataset(folder, name, split="train", cache_dir=str(tmp_path / "cache")))
@@ -42,7 +41,7 @@ def test_training_moves_every_adapter_parameter_from_a_loss_of_ln_2(trained: Pat
 
 
 def test_the_adapter_loads_with_peft_and_changes_the_model(trained: Path, tiny_folder: Path):
-    adapter = Run.load(trained).last.adapter
+    adapter = load_run(trained).last.adapter
     assert not list(adapter.glob("*.bin"))
     assert all(name.endswith("weight") for name in load_file(adapter / "adapter_model.safetensors"))
     model, tokenizer = load_model(str(tiny_folder))
@@ -95,12 +94,12 @@ def test_tasks_of_the_users_own_go_the_same_way(tiny_folder: Path, tmp_path: Pat
     arguments = ["--config", str(file), "--run", str(run)]
     do(arguments, "tasks")
     answers = ["[1]", '["a"]', "[2, 3]", "no"]
-    trained = [task.id for task in Run.load(run).load_tasks() if task.split == "train"]
+    trained = [task.id for task in load_run(run).load_tasks() if task.split == "train"]
     given = [json.dumps({"task_id": name, "completion": text}) for name in trained for text in answers]
     (tmp_path / "given.jsonl").write_text("\n".join(given))
     do([*arguments, "--completions", str(tmp_path / "given.jsonl")], "verify")
     do(arguments, "pair", "evaluate")
-    pairs = load_dataset(str(Run.load(run).round(1).dataset), "pairs", split="train", cache_dir=str(tmp_path / "cache"))
+    pairs = load_dataset(str(load_run(run).round(1).dataset), "pairs", split="train", cache_dir=str(tmp_path / "cache"))
     assert {pair["chosen"][0]["content"] for pair in pairs} == {"[1]", "[2, 3]"}
     cell = json.loads((run / "metrics.json").read_text())["before"]["zero_shot"]["mine"]
     assert cell["schema_valid"]["total"] == cell["pass_rate"]["total"] > 0

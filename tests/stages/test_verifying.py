@@ -12,17 +12,16 @@ import pytest
 from datasets import Dataset
 
 from pipelines.records import Sample, Task, dump_lines
-from pipelines.run.folder import Run
 from pipelines.samples.store import read_batches, read_samples
-from tests.stages.conftest import do
+from tests.stages.conftest import do, load_run
 
 
 def drawn(run: Path) -> list[Sample]:
-    return [sample for own in read_samples(Run.load(run).round(1).samples).values() for sample in own]
+    return [sample for own in read_samples(load_run(run).round(1).samples).values() for sample in own]
 
 
 def a_task(run: Path) -> Task:
-    return next(task for task in Run.load(run).load_tasks() if task.split == "train")
+    return next(task for task in load_run(run).load_tasks() if task.split == "train")
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def give(arguments: list[str], tmp_path: Path) -> Callable[..., list[str]]:
 
 
 def test_verdicts_follow_tasks_that_were_changed_by_hand(arguments: list[str], planted: Path, capsys):
-    tasks = Run.load(planted).load_tasks()
+    tasks = load_run(planted).load_tasks()
     anything = [dataclasses.replace(task, targets=()) for task in tasks]
     (planted / "tasks.jsonl").write_text(dump_lines(anything))
     before = drawn(planted)
@@ -64,7 +63,7 @@ def test_messages_that_are_given_are_kept_and_stand_in_the_dataset(give, argumen
     rows = [{"task_id": task.id, "completion": text, "messages": asked} for text in (task.target, "[0]")]
     do(give(*rows), "verify")
     do(arguments, "pair")
-    (file,) = Run.load(planted).round(1).dataset.glob("samples/*.parquet")
+    (file,) = load_run(planted).round(1).dataset.glob("samples/*.parquet")
     table = Dataset.from_parquet(str(file), cache_dir=str(planted / "cache"))
     assert table["prompt"] == [asked, asked]
     assert set(table["source"]) == {"few_shot"}
@@ -73,7 +72,7 @@ def test_messages_that_are_given_are_kept_and_stand_in_the_dataset(give, argumen
 def test_what_was_there_is_set_aside_and_not_lost(give, planted: Path):
     before = drawn(planted)
     do(give({"task_id": a_task(planted).id, "completion": "[]"}), "verify")
-    aside = [one for batch in read_batches(Run.load(planted).round(1).samples / "unused") for one in batch.samples]
+    aside = [one for batch in read_batches(load_run(planted).round(1).samples / "unused") for one in batch.samples]
     assert len(drawn(planted)) == 1
     assert sorted(aside, key=str) == sorted(before, key=str)
 

@@ -14,13 +14,13 @@ import pytest
 from pipelines.cli import main
 from pipelines.run.folder import Run
 from pipelines.run.stages import plan, sample_stage
-from tests.stages.conftest import CTRL_C, ROOT, do
+from tests.stages.conftest import CTRL_C, ROOT, do, load_run
 
 
 @pytest.fixture
 def run(planted: Path) -> Run:
     """A run that takes the planted samples for its own."""
-    run = Run.load(planted)
+    run = load_run(planted)
     run.record_stage(sample_stage(run.last), {"tokens": 160, "seconds": 1.5})
     return run
 
