@@ -6,6 +6,7 @@ import contextlib
 import copy
 import io
 import json
+import runpy
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,18 @@ from benchmarks.engines import IN_PROCESS, VllmEngine
 from benchmarks.training import TrainingBenchmark, long_prompt_pairs
 from benchmarks.workloads import build_workload
 from pipelines.errors import ConfigError
-from tests.stages.conftest import ROOT, load_script
+from tests.stages.conftest import ROOT
 
 ENGINES = "pipelines,transformers_generate"
 
 
+def run_script(name: str, *arguments: str) -> int:
+    """A script's `main`, imported from its file as Python runs it; returns the exit code."""
+    return runpy.run_path(str(ROOT / "scripts" / f"{name}.py"))["main"](list(arguments))
+
+
 def benchmark(*arguments: str) -> int:
-    return load_script("benchmark_sampling")(["--workload", "smoke", *arguments])
+    return run_script("benchmark_sampling", "--workload", "smoke", *arguments)
 
 
 @pytest.fixture
@@ -98,9 +104,9 @@ def test_the_training_benchmarks_last_line_has_a_row_for_every_trainer_and_pair_
 ):
     monkeypatch.chdir(ROOT)
     arguments = ["--model", str(tiny_folder), "--batch-size", "2", "--steps", "1", "--rounds", "1"]
-    assert load_script("benchmark_training")([*arguments, "--pair-sets", "worked_examples,bare"]) == 0
+    assert run_script("benchmark_training", *arguments, "--pair-sets", "few_shot,zero_shot") == 0
     result = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
-    assert list(result["rounds"]) == ["worked_examples", "bare"]
+    assert list(result["rounds"]) == ["few_shot", "zero_shot"]
     for pair_set, rounds in result["rounds"].items():
         assert {name: len(rows) for name, rows in rounds.items()} == {"trl": 1, "trl_best": 1, "pipelines": 1}
         assert (
@@ -109,13 +115,13 @@ def test_the_training_benchmarks_last_line_has_a_row_for_every_trainer_and_pair_
         assert result["times_as_long_as_pipelines"][pair_set]["pipelines"] == 1
 
 
-def test_pairs_of_the_training_benchmark_are_bare_or_follow_worked_examples():
+def test_pairs_of_the_training_benchmark_are_zero_shot_or_few_shot():
     settings = {"model": "", "config": ROOT / "configs" / "default.yaml", "batch_size": 2, "steps": 1, "rounds": 1}
     asked = TrainingBenchmark(dataset=ROOT / "data" / "json-preferences", pair_sets=(), **settings)
-    bare, examples = asked.pairs("bare"), asked.pairs("worked_examples")
-    assert [len(pair["prompt"]) for pair in bare] == [1] * 4
+    plain, examples = asked.pairs("zero_shot"), asked.pairs("few_shot")
+    assert [len(pair["prompt"]) for pair in plain] == [1] * 4
     assert [len(pair["prompt"]) for pair in examples] == [7] * 4
-    assert [pair["chosen"] for pair in bare] == [pair["chosen"] for pair in examples]
+    assert [pair["chosen"] for pair in plain] == [pair["chosen"] for pair in examples]
 
 
 def test_long_prompts_have_nothing_in_common():
@@ -126,11 +132,11 @@ def test_long_prompts_have_nothing_in_common():
 
 def test_more_steps_than_pairs_is_one_line(tmp_path: Path, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert load_script("benchmark_training")(["--steps", "1000", "--rounds", "1", "--pair-sets", "bare"]) == 2
+    assert run_script("benchmark_training", "--steps", "1000", "--rounds", "1", "--pair-sets", "zero_shot") == 2
     assert "177 pairs, 8008 wanted; lower --steps" in capsys.readouterr().err
 
 
 def test_an_unknown_pair_set_is_refused_before_anything_is_timed(capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
-    assert load_script("benchmark_training")(["--pair-sets", "bare,worked"]) == 2
-    assert "--pair-sets must be of worked_examples, bare, long_prompt, got 'worked'" in capsys.readouterr().err
+    assert run_script("benchmark_training", "--pair-sets", "zero_shot,worked") == 2
+    assert "--pair-sets must be of few_shot, zero_shot, long_prompt, got 'worked'" in capsys.readouterr().err

@@ -14,7 +14,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipelines.config import ChatConfig, SamplingConfig
 from pipelines.models import Continuation, mean_kl_nats, next_tokens, render_prompt
 from pipelines.rewards.rates import Rate
-from pipelines.samples import LocalPolicy, seeded
+from pipelines.samples.drawing import seeded
+from pipelines.samples.policies import LocalPolicy
 
 _JSON_BEGINS = ("[", "{", "```json")
 

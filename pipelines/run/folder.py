@@ -54,7 +54,8 @@ class Run:
         return run
 
     def _refuse_other(self, resolved: dict[str, Any]) -> None:
-        known = self.manifest().get("format", FORMAT)
+        manifest = self.manifest()
+        known = manifest.get("format") if manifest else FORMAT
         if known != FORMAT or (self.root / "samples").exists():
             raise RunError(
                 f"{self.root} was made by another version, in a layout of its own; name another folder with --run"

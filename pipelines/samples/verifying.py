@@ -18,6 +18,7 @@ from pipelines.records import Sample, Task
 from pipelines.rewards import verify
 from pipelines.run.folder import Round
 from pipelines.samples import store
+from pipelines.tasks.task_files import parse_messages
 
 _FIELDS = {"task_id", "completion", "finish_reason", "messages"}
 
@@ -96,6 +97,8 @@ def _row(where: str, line: str, tasks: dict[str, Task]) -> dict[str, Any]:
         raise DataError(f"{where}: must hold task_id and completion, and no more than {', '.join(sorted(_FIELDS))}")
     if not isinstance(row["completion"], str) or row.get("finish_reason", "stop") not in ("stop", "length"):
         raise DataError(f"{where}: completion must be text, finish_reason stop or length; fix the line")
+    if "messages" in row:
+        parse_messages(where, "messages", row["messages"])
     if row["task_id"] not in tasks:
         raise DataError(f"{where}: no task {row['task_id']!r} in the run's tasks; name one of theirs")
     return row

@@ -64,14 +64,14 @@ def _task(path: Path, number: int, line: str, group_by: str | None) -> Task:
         prompt=_prompt(where, row["prompt"]),
         schema=schema,
         targets=targets,
-        few_shot=_messages(where, "few_shot", row["few_shot"]) if "few_shot" in row else None,
+        few_shot=parse_messages(where, "few_shot", row["few_shot"]) if "few_shot" in row else None,
         group=_text(where, "group", row["group"]) if "group" in row else None,
         fences=fences,
     )
 
 
 def _prompt(where: str, value: Any) -> str | tuple[Message, ...]:
-    return _messages(where, "prompt", value) if isinstance(value, list) else _text(where, "prompt", value)
+    return parse_messages(where, "prompt", value) if isinstance(value, list) else _text(where, "prompt", value)
 
 
 def _targets(where: str, row: dict[str, Any]) -> tuple[str, ...]:
@@ -122,7 +122,8 @@ def _text(where: str, field: str, value: Any) -> str:
     return value
 
 
-def _messages(where: str, field: str, value: Any) -> tuple[Message, ...]:
+def parse_messages(where: str, field: str, value: Any) -> tuple[Message, ...]:
+    """A conversation that ends with the user's turn; DataError names where it stands."""
     rule = f"{field} must be a list of {{role, content}}, the last one the user's; roles are {', '.join(ROLES)}"
     if not isinstance(value, list) or not value:
         raise DataError(f"{where}: {rule}; got {value!r}")

@@ -27,7 +27,8 @@ from pipelines.records import FinishReason
 from pipelines.run.files import write_json
 from pipelines.run.folder import Run
 from pipelines.run.shipped import shipped
-from pipelines.samples import LocalPolicy, seeded
+from pipelines.samples.drawing import seeded
+from pipelines.samples.policies import LocalPolicy
 from pipelines.tasks.prompt_files import load_prompts
 
 _TAIL, _TIMES = 16, 2

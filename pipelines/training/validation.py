@@ -39,7 +39,8 @@ from pipelines.records import Message, Task
 from pipelines.rewards import verify
 from pipelines.rewards.rates import rates
 from pipelines.run.files import new_folder
-from pipelines.samples import LocalPolicy, seeded
+from pipelines.samples.drawing import seeded
+from pipelines.samples.policies import LocalPolicy
 from pipelines.training.weights import set_weights, trainable_weights
 
 _WEIGHTS = "weights.safetensors"

@@ -7,23 +7,25 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.cli import main
 from pipelines.comparison.summary import load_metrics, rates, summary_table
 from pipelines.errors import DataError
-from tests.stages.conftest import load_script
 
 
-def rows(**exact: int) -> dict:
-    counts = {name: {m: {"count": count, "total": 10} for m in ("valid", "exact")} for name, count in exact.items()}
-    return {"bare": {"overall": {}, **counts}}
+def rows(**right: int) -> dict:
+    counts = {
+        name: {m: {"count": count, "total": 10} for m in ("parses", "exact_match")} for name, count in right.items()
+    }
+    return {"zero_shot": {"overall": {}, **counts}}
 
 
-def metrics(**exact: int) -> dict:
-    return {"before": rows(**dict.fromkeys(exact, 1)), "after": rows(**exact), "trained_families": ["range", "words"]}
+def metrics(**right: int) -> dict:
+    return {"before": rows(**dict.fromkeys(right, 1)), "after": rows(**right), "trained_families": ["range", "words"]}
 
 
 RUNS = [metrics(range=10, words=4, record=5), metrics(range=8, words=6, record=1)]
 TABLE = """\
-| held-out tasks | n | bare, valid: before | after | bare, exact: before | after |
+| test tasks | n | zero-shot, parses: before | after | zero-shot, exact match: before | after |
 |---|---|---|---|---|---|
 | range | 10 | 10 % | **90 %** (80–100) | 10 % | **90 %** (80–100) |
 | words | 10 | 10 % | **50 %** (40–60) | 10 % | **50 %** (40–60) |
@@ -43,7 +45,7 @@ def folders(tmp_path: Path) -> list[Path]:
 
 
 def test_families_together_are_rated_by_their_completions():
-    assert rates(RUNS, "after", ("bare", "exact"), ["range", "words"]) == [0.7, 0.7]
+    assert rates(RUNS, "after", ("zero_shot", "exact_match"), ["range", "words"]) == [0.7, 0.7]
 
 
 def test_what_was_not_measured_is_a_dash():
@@ -53,15 +55,15 @@ def test_what_was_not_measured_is_a_dash():
 
 def test_run_folders_give_the_table_and_nothing_is_run(folders: list[Path], capsys: pytest.CaptureFixture[str]):
     before = [sorted(folder.iterdir()) for folder in folders]
-    assert load_script("compare_runs")([str(folder) for folder in folders]) == 0
+    assert main(["compare", *map(str, folders)]) == 0
     assert capsys.readouterr().out.startswith(TABLE)
     assert [sorted(folder.iterdir()) for folder in folders] == before
 
 
-def test_run_folders_with_a_config_to_run_are_refused(folders: list[Path], capsys: pytest.CaptureFixture[str]):
-    with pytest.raises(SystemExit, match="2"):
-        load_script("compare_runs")([str(folders[0]), "--config", "configs/default.yaml"])
-    assert "--config" in capsys.readouterr().err
+@pytest.mark.parametrize("option", [["--run", "x"], ["--set", "seed=1"]])
+def test_run_folders_with_options_of_a_comparison_are_refused(folders: list[Path], option: list[str], capsys):
+    assert main(["compare", str(folders[0]), *option]) == 2
+    assert "run folders are compared as they are" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,11 +16,14 @@ from datasets import load_dataset
 from jsonschema import Draft202012Validator
 from safetensors.numpy import load_file
 
+from tests.stages.conftest import CTRL_C
+
 ROOT = Path(__file__).resolve().parent.parent.parent
+pytestmark = pytest.mark.slow
 
 
 def pipeline(run: Path) -> list[str]:
-    return [sys.executable, "scripts/run_pipeline.py", "--config", "configs/smoke.yaml", "--run", str(run)]
+    return [sys.executable, "-m", "pipelines", "run", "--config", "configs/smoke.yaml", "--run", str(run)]
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +41,8 @@ def test_the_zeros_of_the_handout_are_zeros_in_every_layer_and_head(run: Path):
 
 
 def test_the_first_dpo_loss_is_ln_2_and_training_changed_the_adapter_only(run: Path):
-    log = json.loads((run / "training" / "log.json").read_text())
-    stage = json.loads((run / "manifest.json").read_text())["stages"]["train"]
+    log = json.loads((run / "rounds" / "1" / "training" / "log.json").read_text())
+    stage = json.loads((run / "manifest.json").read_text())["stages"]["train_1"]
     assert log[0]["loss"] == pytest.approx(0.693147, abs=1e-4)
     assert stage["base_unchanged"] is True
     moved, of = stage["parameters_moved"].split(" of ")
@@ -50,19 +50,19 @@ def test_the_first_dpo_loss_is_ln_2_and_training_changed_the_adapter_only(run: P
 
 
 def test_pairs_prefer_exact_answers_to_wrong_ones_of_the_same_request(run: Path, tmp_path: Path):
-    pairs = load_dataset(str(run / "dataset"), "pairs", split="train", cache_dir=str(tmp_path))
+    pairs = load_dataset(str(run / "rounds" / "1" / "smoke-round-1"), "pairs", split="train", cache_dir=str(tmp_path))
     for pair in pairs:
-        target = json.loads(pair["target"])
+        target = json.loads(pair["targets"][0])
         assert json.loads(pair["chosen"][0]["content"]) == target
         assert pair["rejected"][0]["content"] != pair["chosen"][0]["content"]
 
 
-def test_held_out_rates_stand_before_and_after_for_both_promptings(run: Path):
+def test_rates_of_test_tasks_stand_before_and_after_for_both_prompts(run: Path):
     metrics = json.loads((run / "metrics.json").read_text())
     for phase in ("before", "after"):
-        for prompting in ("worked_examples", "bare"):
-            assert metrics[phase][prompting]["range"]["exact"]["total"] == 2 * 2
-            assert metrics[phase][prompting]["overall"]["valid"]["total"] == 3 * 2
+        for source in ("few_shot", "zero_shot"):
+            assert metrics[phase][source]["range"]["exact_match"]["total"] == 2 * 2
+            assert metrics[phase][source]["overall"]["parses"]["total"] == 3 * 2
 
 
 def same(one: object, other: object) -> bool:
@@ -71,20 +71,21 @@ def same(one: object, other: object) -> bool:
 
 
 def test_evaluations_verdicts_agree_with_an_independent_reading(run: Path):
-    """The standard library's parser and another library's JSON Schema, on every held-out completion."""
-    tasks = {task["id"]: task for task in map(json.loads, (run / "samples" / "tasks.jsonl").read_text().splitlines())}
-    for phase in ("before", "after"):
-        for row in map(json.loads, (run / "evaluation" / f"{phase}.jsonl").read_text().splitlines()):
-            completion, verdict = row["completion"], row["verdict"]
-            task = tasks[completion["task_id"]]
-            try:
-                value = json.loads(completion["text"])
-                parses = completion["finish_reason"] == "stop"
-            except ValueError:
-                value, parses = None, False
-            fits = parses and Draft202012Validator(json.loads(task["schema"])).is_valid(value)
-            exact = parses and same(value, json.loads(task["target"]))
-            assert (verdict["parses"], verdict["schema_valid"], verdict["exact"]) == (parses, fits, fits and exact)
+    """The standard library's parser and another library's JSON Schema, on every sample of a test task."""
+    tasks = {task["id"]: task for task in map(json.loads, (run / "tasks.jsonl").read_text().splitlines())}
+    lines = [line for file in run.glob("evaluation/*/*.jsonl") for line in file.read_text().splitlines()]
+    samples = [sample for line in lines for sample in json.loads(line)["samples"]]
+    assert len(samples) == 2 * 2 * 3 * 2  # phases, prompts, tasks, samples
+    for sample in samples:
+        task, verdict = tasks[sample["task_id"]], sample["verdict"]
+        try:
+            value = json.loads(sample["completion"])
+            parses = sample["finish_reason"] == "stop"
+        except ValueError:
+            value, parses = None, False
+        fits = parses and Draft202012Validator(json.loads(task["schema"])).is_valid(value)
+        exact = fits and same(value, json.loads(task["targets"][0]))
+        assert (verdict["parses"], verdict["schema_valid"], verdict["exact_match"]) == (parses, fits, exact)
 
 
 class References(HTMLParser):
@@ -116,32 +117,19 @@ def test_the_page_needs_nothing_but_itself(run: Path):
 def test_a_second_call_skips_what_is_done_and_intact(run: Path):
     result = subprocess.run(pipeline(run), cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.count("done before, intact") == 8
+    assert result.stdout.count("up to date, skipped") == 7  # all but the tasks and the page
 
 
-def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path: Path, bundled):
+def test_ctrl_c_stops_cleanly_while_it_samples(tmp_path: Path, bundled):
     folder = tmp_path / "stopped"
     process = subprocess.Popen(
-        pipeline(folder), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    wait_until(lambda: "probe_before" in finished_stages(folder))
-    time.sleep(3)  # past the start of the next stage's interpreter, which answers with a traceback of its own
-    os.killpg(process.pid, signal.SIGINT)
+        [*CTRL_C, *pipeline(folder)],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while "draw samples" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in errors
-    assert not list(folder.rglob(".*.*"))
-    assert "probe_before" in finished_stages(folder)
-
-
-def finished_stages(folder: Path) -> set[str]:
-    manifest = folder / "manifest.json"
-    return set(json.loads(manifest.read_text()).get("stages", {})) if manifest.exists() else set()
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    for _ in range(1200):
-        if holds():
-            return
-        time.sleep(0.1)
-    raise AssertionError("nothing came of it in two minutes")
+    assert "evaluate_before" in json.loads((folder / "manifest.json").read_text())["stages"]

@@ -1,4 +1,4 @@
-"""What is compared, how labels are kept, and the validator as a labeler."""
+"""What is compared, how labels are kept, and the verifier as a labeler."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from pipelines.preferences.labelers.validator import ValidatorLabeler
 
 from pipelines.config import Config
 from pipelines.errors import ConfigError, DataError, RunError
@@ -22,33 +21,23 @@ from pipelines.preferences.labelers.labels import (
     open_labels,
     read_labels,
 )
-from pipelines.records import Completion, Task
+from pipelines.preferences.labelers.verifier import VerifierLabeler
+from pipelines.records import Sample, Task
 from pipelines.run.folder import Run
+from tests.made import make_sample, make_task
 
 TEXTS = ("[1, 2]", "[1, 2", "[2, 1]", "[1, 2]", '{"a": 1}')
 
 
 def task(name: str = "t") -> Task:
-    return Task(
-        id=name, family="range", key=name, split="train", prompt="1 to 2", schema='{"type": "array"}', target="[1, 2]"
-    )
+    return make_task(name, family="range", prompt="1 to 2", schema='{"type": "array"}', targets=("[1, 2]",))
 
 
-def completion(index: int, text: str, *, name: str = "t", finish_reason: str = "stop") -> Completion:
-    return Completion(
-        task_id=name,
-        index=index,
-        prompting="bare",
-        text=text,
-        finish_reason=finish_reason,
-        prompt_tokens=5,
-        completion_tokens=4,
-        logprob_nats=None,
-        seed=index,
-    )
+def completion(index: int, text: str, *, name: str = "t", finish_reason: str = "stop") -> Sample:
+    return make_sample(text, index, task_id=name, finish_reason=finish_reason)
 
 
-def rows(names: Sequence[str] = ("t",), texts: Sequence[str] = TEXTS) -> list[Completion]:
+def rows(names: Sequence[str] = ("t",), texts: Sequence[str] = TEXTS) -> list[Sample]:
     return [completion(index, text, name=name) for name in names for index, text in enumerate(texts)]
 
 
@@ -78,7 +67,7 @@ def test_drawn_couples_differ_in_text_and_ended_by_themselves():
     cut = completion(3, "[1, 2", finish_reason="length")
     for seed in range(20):
         (drawn,) = choose_comparisons([task()], [*rows(texts=texts), cut], [], seed)
-        assert {drawn.first.text, drawn.second.text} == {"[1]", "[2]"}
+        assert {drawn.first.completion, drawn.second.completion} == {"[1]", "[2]"}
 
 
 def test_the_same_seed_gives_the_same_comparisons_and_ids():
@@ -99,7 +88,7 @@ def test_another_text_is_another_id():
 
 
 def test_a_pair_of_other_samples_is_refused():
-    with pytest.raises(DataError, match=r"a completion \[0, 9\] of 't'.*build_preferences.py again"):
+    with pytest.raises(DataError, match=r"a completion \[0, 9\] of 't'.*attend-and-prefer pair. again"):
         choose_comparisons([task()], rows(), [("t", 0, 9)], seed=0)
 
 
@@ -112,21 +101,21 @@ def test_a_pair_of_other_samples_is_refused():
         ("[2, 1]", "[3]", "tie"),
     ],
 )
-def test_the_validator_prefers_the_higher_tiers(first: str, second: str, expected: str):
-    (decision,) = ValidatorLabeler().decide([comparison(first, second)])
+def test_the_verifier_prefers_the_higher_tiers(first: str, second: str, expected: str):
+    (decision,) = VerifierLabeler().decide([comparison(first, second)])
     assert decision.label == expected
 
 
-def test_the_validator_knows_what_was_cut_off():
-    (decision,) = ValidatorLabeler().decide([comparison("[2]", "[1, 2]", finish_reason="length")])
+def test_the_verifier_knows_what_was_cut_off():
+    (decision,) = VerifierLabeler().decide([comparison("[2]", "[1, 2]", finish_reason="length")])
     assert decision.label == "first"
 
 
 def test_a_second_call_labels_only_what_is_missing(run: Run):
     comparisons = many(5)
-    assert label_missing(run, ValidatorLabeler(), comparisons[:2])["new"] == 2
-    assert label_missing(run, ValidatorLabeler(), comparisons)["new"] == 3
-    labels = read_labels(label_path(run, "validator"))
+    assert label_missing(run, VerifierLabeler(), comparisons[:2])["new"] == 2
+    assert label_missing(run, VerifierLabeler(), comparisons)["new"] == 3
+    labels = read_labels(label_path(run, "verifier"))
     assert [each.comparison for each in labels] == [each.id for each in comparisons]
 
 
@@ -144,39 +133,39 @@ def test_a_label_is_on_disk_before_the_next_is_asked_for(run: Run):
 
 @pytest.mark.parametrize("kept", range(0, 400, 37))
 def test_a_file_cut_anywhere_is_repaired_and_completed(run: Run, kept: int):
-    path, comparisons = label_path(run, "validator"), many(3)
-    label_missing(run, ValidatorLabeler(), comparisons)
+    path, comparisons = label_path(run, "verifier"), many(3)
+    label_missing(run, VerifierLabeler(), comparisons)
     path.write_bytes(path.read_bytes()[: -1 - kept])
-    label_missing(run, ValidatorLabeler(), comparisons)
+    label_missing(run, VerifierLabeler(), comparisons)
     assert [each.comparison for each in read_labels(path)] == [each.id for each in comparisons]
 
 
 def test_a_bad_line_in_the_middle_is_named(run: Run):
-    path = label_path(run, "validator")
-    label_missing(run, ValidatorLabeler(), many(3))
+    path = label_path(run, "verifier")
+    label_missing(run, VerifierLabeler(), many(3))
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([lines[0], lines[1][:50] + "\n", lines[2]]))
-    with pytest.raises(DataError, match=r"validator.jsonl:2: not a label .*remove the line"):
-        label_missing(run, ValidatorLabeler(), many(3))
+    with pytest.raises(DataError, match=r"verifier.jsonl:2: not a label .*remove the line"):
+        label_missing(run, VerifierLabeler(), many(3))
 
 
 def test_a_label_nobody_knows_is_a_bad_line(run: Run):
-    path = label_path(run, "validator")
-    label_missing(run, ValidatorLabeler(), many(1))
+    path = label_path(run, "verifier")
+    label_missing(run, VerifierLabeler(), many(1))
     path.write_text(json.dumps({**json.loads(path.read_text()), "label": "third"}) + "\n")
-    with pytest.raises(DataError, match=r"validator.jsonl:1: not a label"):
+    with pytest.raises(DataError, match=r"verifier.jsonl:1: not a label"):
         read_labels(path)
 
 
 def test_labels_of_other_settings_are_not_mixed(run: Run):
-    label_missing(run, ValidatorLabeler(), many(1))
+    label_missing(run, VerifierLabeler(), many(1))
     with pytest.raises(RunError, match=r"made with assert_formats False, not True; choose another --name"):
-        label_missing(run, ValidatorLabeler(assert_formats=True), many(2))
+        label_missing(run, VerifierLabeler(assert_formats=True), many(2))
 
 
 def test_two_may_not_write_one_file_at_once(run: Run):
-    with open_labels(label_path(run, "validator")), pytest.raises(RunError, match="written by another process"):
-        label_missing(run, ValidatorLabeler(), many(1))
+    with open_labels(label_path(run, "verifier")), pytest.raises(RunError, match="written by another process"):
+        label_missing(run, VerifierLabeler(), many(1))
 
 
 def test_a_retraction_leaves_no_label(run: Run):
@@ -193,11 +182,11 @@ def test_a_retraction_leaves_no_label(run: Run):
 
 
 def test_a_label_says_who_when_and_what(run: Run):
-    label_missing(run, ValidatorLabeler(), many(1))
-    (line,) = label_path(run, "validator").read_text().splitlines()
+    label_missing(run, VerifierLabeler(), many(1))
+    (line,) = label_path(run, "verifier").read_text().splitlines()
     label = json.loads(line)
     assert (label["task_id"], label["first_index"], label["second_index"]) == ("t", 0, 1)
-    assert (label["labeler"], label["label"], label["settings"]) == ("validator", "first", {"assert_formats": False})
+    assert (label["labeler"], label["label"], label["settings"]) == ("verifier", "first", {"assert_formats": False})
     assert label["when"].endswith("+00:00")
 
 

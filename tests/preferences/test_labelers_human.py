@@ -7,25 +7,12 @@ import pytest
 from pipelines.preferences.labelers.human import HumanLabeler
 from pipelines.preferences.labelers.labels import Comparison
 from pipelines.preferences.labelers.terminal import Terminal, visible
-from pipelines.records import Completion, Task
+from tests.made import make_sample, make_task
 
 
 def comparison(number: int = 0, text: str = "better", *, prompt: str = "the request") -> Comparison:
-    task = Task(id=f"t{number}", family="f", key="k", split="train", prompt=prompt, target='"secret target"')
-    sides = [
-        Completion(
-            task_id=task.id,
-            index=index,
-            prompting="bare",
-            text=side,
-            finish_reason="stop",
-            prompt_tokens=1,
-            completion_tokens=1,
-            logprob_nats=-1.25,
-            seed=0,
-        )
-        for index, side in enumerate((text, "worse"))
-    ]
+    task = make_task(f"t{number}", prompt=prompt, targets=('"secret target"',))
+    sides = [make_sample(side, index, task_id=task.id) for index, side in enumerate((text, "worse"))]
     return Comparison(task=task, first=sides[0], second=sides[1])
 
 
@@ -85,7 +72,7 @@ def test_an_unknown_key_shows_the_keys_and_labels_nothing():
 
 def test_the_question_is_blind():
     _, shown = sit("q", [comparison()])
-    for secret in ("secret target", "-1.25", "first_tiers", "validator", "t0"):
+    for secret in ("secret target", "-1.25", "first_tiers", "verifier", "t0"):
         assert secret not in shown
 
 

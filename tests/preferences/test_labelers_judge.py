@@ -11,30 +11,16 @@ from pipelines.errors import ConfigError, ModelError
 from pipelines.models import render_prompt
 from pipelines.preferences.labelers.judge import Judge, compose, reach_judge, weigh
 from pipelines.preferences.labelers.labels import Comparison
-from pipelines.records import Completion, Task
 from pipelines.samples.policies import LocalPolicy
 from tests.loopback import LoopbackServer, Reply, chat_completion
+from tests.made import make_sample, make_task
 
 KEY = "sk-very-secret"
 
 
 def comparison(first: str = "[1, 2, 3]", second: str = "[1, 2", *, prompt: str = "a JSON list of 1 to 3") -> Comparison:
-    task = Task(id="t", family="f", key="k", split="train", prompt=prompt)
-    sides = [
-        Completion(
-            task_id="t",
-            index=index,
-            prompting="bare",
-            text=text,
-            finish_reason="stop",
-            prompt_tokens=1,
-            completion_tokens=1,
-            logprob_nats=None,
-            seed=0,
-        )
-        for index, text in enumerate((first, second))
-    ]
-    return Comparison(task=task, first=sides[0], second=sides[1])
+    sides = [make_sample(text, index) for index, text in enumerate((first, second))]
+    return Comparison(task=make_task(prompt=prompt), first=sides[0], second=sides[1])
 
 
 def swapped(one: Comparison) -> Comparison:
@@ -76,7 +62,7 @@ def test_a_side_wins_only_in_both_orders(first_as_a: str, second_as_a: str, labe
 def test_a_judge_prefers_whichever_side_stands_first(server: LoopbackServer):
     server.answer = prefer_the_whole_list
     decisions = reach_judge(server.url, "m").decide([comparison(), swapped(comparison())])
-    found = {each.comparison.first.text: each.label for each in decisions}
+    found = {each.comparison.first.completion: each.label for each in decisions}
     assert found == {"[1, 2, 3]": "first", "[1, 2": "second"}
 
 

@@ -6,67 +6,57 @@ from hypothesis import strategies as st
 
 from pipelines.config import PreferencesConfig
 from pipelines.errors import DataError
-from pipelines.preferences import build_pairs
-from pipelines.preferences.pairing import STRATEGIES, pass_rate_histogram
-from pipelines.records import Completion, Task, Verdict
+from pipelines.preferences.pairing import STRATEGIES, build_pairs, pass_rate_histogram
+from pipelines.records import Sample, Verdict
+from tests.made import make_sample, make_task
 
 SAMPLE = st.tuples(st.sampled_from("abcdefg"), st.sampled_from(["pass", "fail", "cut"]))
+Sampled = dict[str, list[tuple[str, str]]]
 
 
-def task_of(name: str) -> Task:
-    return Task(id=name, family=name[0], key=name, split="train", prompt="p", target="1")
-
-
-def judged_of(name: str, samples: list[tuple[str, str]]) -> list[tuple[Completion, Verdict]]:
-    rows = []
-    for index, (text, kind) in enumerate(samples):
-        completion = Completion(
+def samples_of(name: str, samples: list[tuple[str, str]]) -> list[Sample]:
+    return [
+        make_sample(
+            f"{text} {kind}",
+            index,
             task_id=name,
-            index=index,
-            prompting="bare",
-            text=f"{text} {kind}",
             finish_reason="length" if kind == "cut" else "stop",
-            prompt_tokens=1,
-            completion_tokens=1,
-            logprob_nats=-1.0,
-            seed=0,
+            verdict=Verdict(parses=kind == "pass", exact_match=kind == "pass"),
         )
-        rows.append((completion, Verdict(parses=kind == "pass", exact=kind == "pass")))
-    return rows
+        for index, (text, kind) in enumerate(samples)
+    ]
 
 
-def pair(samples_by_task: dict[str, list[tuple[str, str]]], **settings):
-    judged = {name: judged_of(name, samples) for name, samples in samples_by_task.items()}
-    scores = {(row.task_id, row.index): float(verdict.passed) for rows in judged.values() for row, verdict in rows}
-    tasks = [task_of(name) for name in samples_by_task]
-    pairs, fates = build_pairs(tasks, judged, scores, PreferencesConfig(**{"min_pairs": 1, **settings}), seed=0)
-    return pairs, fates, {(row.task_id, row.index): (row, verdict) for rows in judged.values() for row, verdict in rows}
+def pair(sampled: Sampled, same_tokens=str.__eq__, **settings):
+    """Pairs, outcomes, and the samples by task and index."""
+    samples = {name: samples_of(name, own) for name, own in sampled.items()}
+    scores = {(row.task_id, row.index): float(row.verdict.passed) for rows in samples.values() for row in rows}
+    tasks = [make_task(name, family=name[0], targets=("1",)) for name in sampled]
+    known = PreferencesConfig(**{"min_pairs": 1, **settings})
+    pairs, outcomes = build_pairs(tasks, samples, scores, known, 0, same_tokens=same_tokens)
+    return pairs, outcomes, {(row.task_id, row.index): row for rows in samples.values() for row in rows}
 
 
 @given(
     st.dictionaries(st.sampled_from(["x1", "x2", "y1"]), st.lists(SAMPLE, min_size=1, max_size=12), min_size=1),
     st.sampled_from(list(STRATEGIES)),
 )
-def test_pairs_keep_their_invariants_and_no_sample_goes_uncounted(
-    samples_by_task: dict[str, list[tuple[str, str]]], strategy: str
-):
-    total = sum(len(samples) for samples in samples_by_task.values())
+def test_pairs_keep_their_invariants_and_no_sample_goes_uncounted(sampled: Sampled, strategy: str):
+    total = sum(len(samples) for samples in sampled.values())
     try:
-        pairs, fates, rows = pair(samples_by_task, strategy=strategy, max_pairs_per_task=2, max_pairs_per_family=3)
+        pairs, outcomes, rows = pair(sampled, strategy=strategy, max_pairs_per_task=2, max_pairs_per_family=3)
     except DataError:
-        kinds = [{kind for _, kind in samples} for samples in samples_by_task.values()]
+        kinds = [{kind for _, kind in samples} for samples in sampled.values()]
         assert not any({"pass", "fail"} <= kind for kind in kinds)
         return
-    assert sum(fates.values()) == total
+    assert sum(outcomes.values()) == total
     for made in pairs:
-        chosen, good = rows[made.task_id, made.chosen_index]
-        rejected, bad = rows[made.task_id, made.rejected_index]
+        chosen, rejected = rows[made.task_id, made.chosen_index], rows[made.task_id, made.rejected_index]
         assert made.margin > 0
-        assert good.passed
-        assert not bad.passed
-        assert chosen.text != rejected.text
+        assert (chosen.verdict.passed, rejected.verdict.passed) == (True, False)
+        assert chosen.completion != rejected.completion
         assert "length" not in (chosen.finish_reason, rejected.finish_reason)
-    for name in samples_by_task:
+    for name in sampled:
         assert sum(made.task_id == name for made in pairs) <= 2
     assert sum(made.task_id[0] == "x" for made in pairs) <= 3
 
@@ -79,9 +69,9 @@ def test_a_truncated_failure_may_be_rejected_only_when_allowed():
 
 
 def test_the_same_failing_text_is_used_once():
-    pairs, fates, _ = pair({"x": [("a", "pass"), ("b", "fail"), ("b", "fail")]})
+    pairs, outcomes, _ = pair({"x": [("a", "pass"), ("b", "fail"), ("b", "fail")]})
     assert len(pairs) == 1
-    assert fates["same text as another sample of the task"] == 1
+    assert outcomes["same text as another sample of the task"] == 1
 
 
 @pytest.mark.parametrize(
@@ -106,35 +96,20 @@ def test_the_histogram_counts_every_task_once():
     assert list(pass_rate_histogram([0.0, 0.1, 0.25, 0.5, 0.6, 0.99, 1.0]).values()) == [1, 2, 1, 1, 1, 1]
 
 
-def texts(made, rows) -> list[tuple[str, str]]:
-    return [
-        (rows[pair.task_id, pair.chosen_index][0].text, rows[pair.task_id, pair.rejected_index][0].text)
-        for pair in made
-    ]
-
-
-def test_the_nearest_failure_comes_first():
-    samples = {"x": [("abcd", "pass"), ("zzzz", "fail"), ("abcx", "fail")]}
-    pairs, _, rows = pair(samples, strategy="nearest_failure", max_pairs_per_task=1)
-    assert texts(pairs, rows) == [("abcd pass", "abcx fail")]
-
-
-def test_the_best_meets_the_worst():
-    samples = {"x": [("a", "pass"), ("b", "fail")]}
-    pairs, _, rows = pair(samples, strategy="best_worst")
-    assert texts(pairs, rows) == [("a pass", "b fail")]
+@pytest.mark.parametrize(
+    ("strategy", "samples", "couple"),
+    [
+        ("nearest_failure", [("abcd", "pass"), ("zzzz", "fail"), ("abcx", "fail")], ("abcd pass", "abcx fail")),
+        ("best_worst", [("a", "pass"), ("b", "fail")], ("a pass", "b fail")),
+    ],
+)
+def test_the_strategy_says_who_meets_whom(strategy: str, samples: list[tuple[str, str]], couple: tuple[str, str]):
+    ((made,), _, rows) = pair({"x": samples}, strategy=strategy, max_pairs_per_task=1)
+    assert tuple(rows["x", index].completion for index in (made.chosen_index, made.rejected_index)) == couple
 
 
 def test_sides_that_become_the_same_tokens_are_no_pair():
-    judged = {"x": judged_of("x", [("a", "pass"), ("b", "fail"), ("c", "fail")])}
-    scores = {("x", 0): 1.0, ("x", 1): 0.0, ("x", 2): 0.0}
-    pairs, fates = build_pairs(
-        [task_of("x")],
-        judged,
-        scores,
-        PreferencesConfig(min_pairs=1),
-        0,
-        same_tokens=lambda _, other: other.startswith("b"),
-    )
-    assert [pair.rejected_index for pair in pairs] == [2]
-    assert fates["same tokens as the other side after the chat template"] == 1
+    samples = {"x": [("a", "pass"), ("b", "fail"), ("c", "fail")]}
+    pairs, outcomes, _ = pair(samples, same_tokens=lambda _, other: other.startswith("b"))
+    assert [made.rejected_index for made in pairs] == [2]
+    assert outcomes["same tokens as the other side after the chat template"] == 1

@@ -17,7 +17,7 @@ TASK = Task(
     split="train",
     prompt="Write a JSON list of 1 through 3.",
     schema=SCHEMA,
-    target="[1, 2, 3]",
+    targets=("[1, 2, 3]",),
 )
 
 CHEATS: tuple[str, ...] = (

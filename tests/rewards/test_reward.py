@@ -38,7 +38,7 @@ def test_a_later_tier_buys_nothing_without_the_earlier_one():
     ("credits_given", "complaint"),
     [
         ({"parses": 0.0}, "parses must be above 0 and at most 1, got 0.0"),
-        ({"exact_match": 1.5}, "exact must be above 0.5 and at most 1, got 1.5"),
+        ({"exact_match": 1.5}, "exact_match must be above 0.5 and at most 1, got 1.5"),
         ({"root_type": 0.1}, "root_type must be above 0.1"),
         ({"schema_valid": math.nan}, "schema_valid must be above 0.2"),
     ],
@@ -91,3 +91,8 @@ def test_the_reward_function_pickles_and_runs_off_the_main_thread():
 
 def test_the_scoring_of_the_reward_can_be_set():
     assert json_reward(["p"], ["[2]"], target=["[1]"], scoring=Scoring(root_type=0.4)) == [0.4]
+
+
+def test_any_of_several_targets_has_the_whole_reward():
+    accepted = [["[1]", "[2]"], ["[1]", "[2]"], [], None]
+    assert json_reward(["p"] * 4, ["[2]", "[3]", "[3]", "[3]"], targets=accepted) == [1.0, 0.2, 1.0, 1.0]

@@ -20,12 +20,12 @@ VALUES = st.recursive(
 )
 
 
-def task(**fields: str) -> Task:
+def task(**fields) -> Task:
     return dataclasses.replace(PLAIN, **fields)
 
 
 def test_the_handouts_good_sample_outranks_its_bad_one():
-    asked = task(schema='{"type": "array", "items": {"type": "integer"}}', target="[1, 2, 3]")
+    asked = task(schema='{"type": "array", "items": {"type": "integer"}}', targets=("[1, 2, 3]",))
     good, bad = verify("[1, 2, 3]", asked), verify("[1, 2, 3, 4)", asked)
     assert (good.tiers, good.reason, good.offset) == ((True,) * 4, None, None)
     assert (bad.tiers, bad.reason, bad.offset) == ((False,) * 4, "unexpected_character", 11)
@@ -39,8 +39,8 @@ def test_the_handouts_good_sample_outranks_its_bad_one():
         ({"schema": "{}"}, (True, None, True, None)),
         ({"schema": '{"type": ["array", "null"]}'}, (True, None, True, None)),
         ({"schema": '{"type": "array"}'}, (True, True, True, None)),
-        ({"target": "[1]"}, (True, True, None, True)),
-        ({"schema": "true", "target": "[1]"}, (True, True, True, True)),
+        ({"targets": ("[1]",)}, (True, True, None, True)),
+        ({"schema": "true", "targets": ("[1]",)}, (True, True, True, True)),
     ],
 )
 def test_a_tier_that_the_task_does_not_define_is_none(fields, tiers):
@@ -59,7 +59,7 @@ def test_a_tier_that_the_task_does_not_define_is_none(fields, tiers):
     ],
 )
 def test_once_a_tier_fails_the_later_ones_do_too(completion, tiers, reason):
-    verdict = verify(completion, task(schema='{"type": "array", "items": {"type": "integer"}}', target="[1]"))
+    verdict = verify(completion, task(schema='{"type": "array", "items": {"type": "integer"}}', targets=("[1]",)))
     assert (verdict.tiers, verdict.reason) == (tiers, reason)
 
 
@@ -110,8 +110,8 @@ def test_the_root_type_is_the_one_that_the_schema_names(schema_type, completion,
         ('{"a": 1}', '{"a": 2, "a": 1}', True),
     ],
 )
-def test_equality_is_of_value_and_type_without_a_schema(target, answer, exact):
-    assert bool(verify(answer, task(target=target)).exact) == exact
+def test_equality_is_of_value_and_type_without_a_schema(target, answer, exact_match):
+    assert bool(verify(answer, task(targets=(target,))).exact_match) == exact_match
 
 
 @pytest.mark.parametrize(
@@ -135,14 +135,14 @@ def test_equality_is_of_value_and_type_without_a_schema(target, answer, exact):
         ({"$schema": "http://json-schema.org/draft-07/schema#", "prefixItems": True}, "[1]", "[1.0]", False),
     ],
 )
-def test_a_float_equals_an_integer_just_where_the_schema_says_number(schema, target, answer, exact):
-    assert bool(verify(answer, task(schema=json.dumps(schema), target=target)).exact) == exact
+def test_a_float_equals_an_integer_just_where_the_schema_says_number(schema, target, answer, exact_match):
+    assert bool(verify(answer, task(schema=json.dumps(schema), targets=(target,))).exact_match) == exact_match
 
 
 @settings(deadline=None, max_examples=150)
 @given(VALUES, st.randoms(use_true_random=False))
 def test_any_value_equals_itself_whatever_its_keys_order_and_spacing(value, random_source):
-    assert verify(json.dumps(shuffled(value, random_source), indent=1), task(target=json.dumps(value))).passed
+    assert verify(json.dumps(shuffled(value, random_source), indent=1), task(targets=(json.dumps(value),))).passed
 
 
 def shuffled(value, random_source):
@@ -160,13 +160,13 @@ def test_two_values_are_exact_just_when_their_canonical_texts_are_equal(value, o
     canonical = [
         json.dumps(json.loads(json.dumps(each).replace("-0.0", "0.0")), sort_keys=True) for each in (value, other)
     ]
-    assert verify(json.dumps(other), task(target=json.dumps(value))).passed == (canonical[0] == canonical[1])
+    assert verify(json.dumps(other), task(targets=(json.dumps(value),))).passed == (canonical[0] == canonical[1])
 
 
 @settings(deadline=None, max_examples=200)
 @given(st.text() | VALUES.map(json.dumps), st.sampled_from(["stop", "length"]), st.sampled_from(["forbid", "unwrap"]))
 def test_a_completion_gets_a_verdict_whatever_it_is(completion, finish_reason, fences):
-    asked = task(schema='{"type": "object", "uniqueItems": true, "minProperties": 1}', target="{}", fences=fences)
+    asked = task(schema='{"type": "object", "uniqueItems": true, "minProperties": 1}', targets=("{}",), fences=fences)
     verdict = verify(completion, asked, finish_reason)
     assert verdict == verify(completion, asked, finish_reason)
     assert list(verdict.tiers) == sorted(verdict.tiers, reverse=True)
@@ -179,7 +179,7 @@ def test_a_completion_gets_a_verdict_whatever_it_is(completion, finish_reason, f
     [("[1, 2, 3]", "truncated", 9), ("[1, 2, 3", "unexpected_end", 8), ("[1, 2, x", "unexpected_character", 7)],
 )
 def test_a_completion_cut_off_at_the_token_limit_passes_no_tier(completion, reason, offset):
-    verdict = verify(completion, task(target="[1, 2, 3]"), "length")
+    verdict = verify(completion, task(targets=("[1, 2, 3]",)), "length")
     assert (verdict.tiers, verdict.reason, verdict.offset) == ((False,) * 3, reason, offset)
     assert verdict.finish_reason == "length"
 
@@ -189,7 +189,7 @@ def test_a_completion_cut_off_at_the_token_limit_passes_no_tier(completion, reas
     ["```json\n[1]\n```", "```\n[1]\n```", " \n```json \r\n[1]\r\n```\n", "```JSON\n\n[1]\n\n  ```", "[1]"],
 )
 def test_a_fence_around_the_whole_answer_comes_off_where_the_task_allows_it(completion):
-    verdict = verify(completion, task(target="[1]", fences="unwrap"))
+    verdict = verify(completion, task(targets=("[1]",), fences="unwrap"))
     assert verdict.passed
     assert verdict.notes == (("unwrapped_fence",) if "`" in completion else ())
 
@@ -213,11 +213,11 @@ def test_a_fence_around_the_whole_answer_comes_off_where_the_task_allows_it(comp
     ],
 )
 def test_json_is_never_dug_out_of_anything_else(completion):
-    assert not verify(completion, task(target="[1]", fences="unwrap")).parses
+    assert not verify(completion, task(targets=("[1]",), fences="unwrap")).parses
 
 
 def test_a_fence_is_a_mistake_unless_the_task_allows_it():
-    verdict = verify("```json\n[1]\n```", task(target="[1]"))
+    verdict = verify("```json\n[1]\n```", task(targets=("[1]",)))
     assert (verdict.parses, verdict.reason, verdict.offset) == (False, "unexpected_character", 0)
 
 
@@ -247,4 +247,19 @@ def test_a_broken_schema_or_target_is_the_tasks_mistake_and_not_the_completions(
     with pytest.raises(DataError, match="schema must be JSON"):
         verify("1", task(schema="{"))
     with pytest.raises(DataError, match="target must be JSON"):
-        verify("1", task(target="[1"))
+        verify("1", task(targets=("[1",)))
+
+
+@pytest.mark.parametrize(
+    ("completion", "exact_match"), [("[1, 2]", True), ("[2, 1]", True), ("[1]", False), ('{"a": 1}', False)]
+)
+def test_a_completion_is_exact_when_it_equals_any_accepted_value(completion, exact_match):
+    verdict = verify(completion, task(targets=("[1, 2]", "[2, 1]")))
+    assert verdict.exact_match is exact_match
+    assert verdict.root_type is completion.startswith("[")
+
+
+def test_accepted_values_of_several_types_leave_the_root_open():
+    asked = task(targets=("[]", "null"))
+    assert [verify(text, asked).root_type for text in ("[]", "null", "{}")] == [None] * 3
+    assert [verify(text, asked).exact_match for text in ("[]", "null", "{}")] == [True, True, False]

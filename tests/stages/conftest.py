@@ -1,16 +1,20 @@
-"""A run on the tiny model. It writes no JSON, so its samples are planted: stages work on files that others made."""
+"""Runs on the tiny model. It writes no JSON, so its samples are planted: stages work on files that others made."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from pipelines.records import Completion, Task, dump_lines, load_lines
+from pipelines.cli import main
+from pipelines.config import load_config
+from pipelines.records import Task
+from pipelines.run.folder import Run
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DPO = {
@@ -23,54 +27,78 @@ DPO = {
     "save_strategy": "no",
     "disable_tqdm": True,
 }
+CTRL_C = ["env", "--default-signal=INT"]
+"""Before a command that is to be stopped by it: whatever started the tests may have it ignored."""
 CONFIG = {
     "model": {"dtype": "float32", "device": "cpu"},
     "attention": {"handout": str(ROOT / "data" / "handout.yaml")},
-    "tasks": {"families": {"range": {"train": 4, "held_out": 2}, "record": {"train": 0, "held_out": 1}}},
-    "sampling": {"samples_per_task": 4, "max_new_tokens": 8, "worked_examples": 1},
+    "tasks": {"families": {"range": {"train": 4, "test": 2}, "record": {"train": 0, "test": 1}}},
+    "sampling": {"samples_per_task": 4, "max_new_tokens": 8, "few_shot": 1},
     "preferences": {"min_pairs": 1},
     "training": {"dpo": DPO, "lora": {"r": 4, "target_modules": "all-linear"}},
     "evaluation": {
         "samples_per_task": 2,
         "max_new_tokens": 8,
-        "worked_examples": 1,
+        "few_shot": 1,
         "chat": {"file": str(ROOT / "data" / "chat.yaml"), "samples_per_prompt": 1, "max_new_tokens": 4},
     },
 }
 
 
-def load_script(name: str) -> Callable[[list[str]], int]:
-    """The `main` of a script, imported from its file as Python runs it."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+def do(arguments: list[str], *verbs: str) -> None:
+    """Verbs that must succeed, one after the other."""
+    for verb in verbs:
+        assert main([verb, *arguments]) == 0, verb
+
+
+def write_config(file: Path, model: Path, **sections: Any) -> Path:
+    """The tiny experiment with other sections put over it."""
+    file.write_text(yaml.safe_dump({**CONFIG, "model": {**CONFIG["model"], "name": str(model)}, **sections}))
+    return file
+
+
+def change(files: list[Path], **sections: dict[str, Any]) -> None:
+    """Put keys into sections of configs that are there, a run's own among them, as if it had been made with them."""
+    for file in files:
+        tree = yaml.safe_load(file.read_text())
+        file.write_text(
+            yaml.safe_dump({**tree, **{name: {**tree.get(name, {}), **keys} for name, keys in sections.items()}})
+        )
+
+
+def load_run(root: Path) -> Run:
+    """A run that is there, by its own config."""
+    return Run(root, load_config(root / "config.yaml").rounds)
+
+
+def plant(task: Task) -> list[dict[str, Any]]:
+    """Four completions of a task, as somebody else's file would have them."""
+    texts = [task.target, json.dumps([*json.loads(task.target), 0]), task.target[:-1] + ")", task.target]
+    reasons = ["stop", "stop", "stop", "length"]
+    return [
+        {"task_id": task.id, "completion": text, "finish_reason": reason}
+        for text, reason in zip(texts, reasons, strict=True)
+    ]
+
+
+def plant_samples(arguments: list[str], *, number: int = 1, without_fault: int = 0) -> list[Task]:
+    """Samples of every training task, of the first so many tasks one that passes; returns the tasks."""
+    root = Path(arguments[arguments.index("--run") + 1])
+    tasks = [task for task in load_run(root).load_tasks() if task.split == "train"]
+    rows = [row for place, task in enumerate(tasks) for row in plant(task)[: 1 if place < without_fault else None]]
+    file = root.with_name("planted.jsonl")
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    do([*arguments, "--round", str(number), "--completions", str(file)], "verify")
+    return tasks
 
 
 @pytest.fixture
-def script() -> Callable[[str, list[str]], int]:
-    """Run a script's `main` in this process; returns its exit code."""
-    return lambda name, arguments: load_script(name)(arguments)
+def complaint(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """The one line on stderr of a verb that must refuse with exit code 2."""
 
-
-@pytest.fixture
-def do(script: Callable[[str, list[str]], int]) -> Callable[..., None]:
-    """Run scripts that must succeed, one after the other."""
-
-    def run(arguments: list[str], *names: str) -> None:
-        for name in names:
-            assert script(name, arguments) == 0
-
-    return run
-
-
-@pytest.fixture
-def complaint(script: Callable[[str, list[str]], int], capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """The one line on stderr of a script that must refuse with exit code 2."""
-
-    def refuse(name: str, arguments: list[str]) -> str:
+    def refuse(verb: str, arguments: list[str]) -> str:
         capsys.readouterr()
-        assert script(name, arguments) == 2
+        assert main([verb, *arguments]) == 2
         (line,) = capsys.readouterr().err.strip().splitlines()
         return line
 
@@ -79,39 +107,44 @@ def complaint(script: Callable[[str, list[str]], int], capsys: pytest.CaptureFix
 
 @pytest.fixture
 def config_file(tmp_path: Path, tiny_folder: Path) -> Path:
-    file = tmp_path / "tiny.yaml"
-    file.write_text(yaml.safe_dump({**CONFIG, "model": {**CONFIG["model"], "name": str(tiny_folder)}}))
-    return file
+    return write_config(tmp_path / "tiny.yaml", tiny_folder)
 
 
 @pytest.fixture
 def arguments(config_file: Path, tmp_path: Path) -> list[str]:
+    """Of every verb: the config and a run folder, which is not there yet."""
     return ["--config", str(config_file), "--run", str(tmp_path / "run")]
 
 
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> dict[str, Path]:
+    """The tiny run as it was when planted, when paired and when trained; tests take copies."""
+    folder = tmp_path_factory.mktemp("once")
+    arguments = ["--config", str(write_config(folder / "tiny.yaml", tiny_folder)), "--run", str(folder / "run")]
+    do(arguments, "tasks")
+    plant_samples(arguments)
+    stages = {}
+    for name, verb in (("planted", None), ("paired", "pair"), ("trained", "train")):
+        if verb:
+            do(arguments, verb)
+        stages[name] = folder / name
+        shutil.copytree(folder / "run", stages[name])
+    return stages
+
+
 @pytest.fixture
-def planted(do: Callable[..., None], arguments: list[str], tmp_path: Path) -> Path:
+def planted(trained_once: dict[str, Path], arguments: list[str]) -> Path:
     """A run folder whose samples are right, wrong, broken and cut off, one each per task."""
-    do(arguments, "build_tasks")
-    run = tmp_path / "run"
-    tasks = [task for task in load_lines(Task, run / "samples" / "tasks.jsonl") if task.split == "train"]
-    (run / "samples" / "completions.jsonl").write_text(dump_lines(row for task in tasks for row in plant(task)))
-    return run
+    return shutil.copytree(trained_once["planted"], Path(arguments[-1]))
 
 
-def plant(task: Task) -> list[Completion]:
-    texts = [task.target, json.dumps([*json.loads(task.target), 0]), task.target[:-1] + ")", task.target]
-    return [
-        Completion(
-            task_id=task.id,
-            index=index,
-            prompting="worked_examples",
-            text=text,
-            finish_reason="length" if index == 3 else "stop",
-            prompt_tokens=9,
-            completion_tokens=len(text) + 1,
-            logprob_nats=-3.0,
-            seed=index,
-        )
-        for index, text in enumerate(texts)
-    ]
+@pytest.fixture
+def paired(trained_once: dict[str, Path], arguments: list[str]) -> Path:
+    """The same with its dataset: four tasks of two pairs each."""
+    return shutil.copytree(trained_once["paired"], Path(arguments[-1]))
+
+
+@pytest.fixture
+def trained(trained_once: dict[str, Path], arguments: list[str]) -> Path:
+    """The same with a trained adapter."""
+    return shutil.copytree(trained_once["trained"], Path(arguments[-1]))

@@ -7,106 +7,103 @@ import shutil
 from pathlib import Path
 
 import pytest
-import yaml
 from safetensors.torch import load_file
 
 from pipelines.config import load_config
 from pipelines.errors import ConfigError
-from pipelines.records import Task, dump_lines, load_lines
+from pipelines.run.folder import Run
 from pipelines.run.stages import plan
-from tests.stages.conftest import plant
+from pipelines.samples.store import read_batches
+from tests.stages.conftest import do, load_run, plant_samples, write_config
+
+LATER = {"sampling": {"few_shot": 0}, "training": {"replay_per_family": 7}}
 
 
-def plant_samples(run: Path, folder: Path, *, without_fault: int = 0) -> list[Task]:
-    """Samples of every training task, of the first ones only those that pass; returns the tasks."""
-    tasks = [task for task in load_lines(Task, run / "samples" / "tasks.jsonl") if task.split == "train"]
-    rows = [row for index, task in enumerate(tasks) for row in plant(task)[: 1 if index < without_fault else None]]
-    (folder / "samples").mkdir(parents=True, exist_ok=True)
-    (folder / "samples" / "completions.jsonl").write_text(dump_lines(rows))
-    return tasks
+@pytest.fixture(scope="module")
+def first_round(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Path:
+    """A folder with a config of two rounds and its run after the first."""
+    folder = tmp_path_factory.mktemp("rounds")
+    file = write_config(folder / "rounds.yaml", tiny_folder, rounds=2, later_rounds=LATER)
+    arguments = ["--config", str(file), "--run", str(folder / "run"), "--round", "1"]
+    do(arguments[:4], "tasks")
+    plant_samples(arguments[:4], number=1)
+    do(arguments, "pair", "train")
+    return folder
 
 
 @pytest.fixture
-def two_rounds(do, config_file: Path, tmp_path: Path) -> tuple[Path, list[str]]:
-    tree = yaml.safe_load(config_file.read_text())
-    config_file.write_text(yaml.safe_dump({**tree, "rounds": 2, "later_rounds": {"sampling": {"worked_examples": 0}}}))
-    run, arguments = tmp_path / "run", ["--config", str(config_file), "--run", str(tmp_path / "run")]
-    do(arguments, "build_tasks")
-    plant_samples(run, run / "rounds" / "1")
-    do([*arguments, "--round", "1"], "judge_completions", "build_preferences", "train_dpo")
-    return run, arguments
+def run(first_round: Path, tmp_path: Path) -> Run:
+    return load_run(shutil.copytree(first_round / "run", tmp_path / "run"))
 
 
-def test_the_first_round_is_kept_apart(two_rounds: tuple[Path, list[str]]):
-    run, _ = two_rounds
-    assert (run / "rounds" / "1" / "adapter" / "adapter_model.safetensors").exists()
-    assert not (run / "adapter").exists()
-    assert set(json.loads((run / "manifest.json").read_text())["stages"]) >= {"judge_1", "pair_1", "train_1"}
+@pytest.fixture
+def arguments(first_round: Path, run: Run) -> list[str]:
+    return ["--config", str(first_round / "rounds.yaml"), "--run", str(run.root)]
 
 
-def test_the_second_round_samples_from_the_first_ones_adapter(do, two_rounds: tuple[Path, list[str]]):
-    run, arguments = two_rounds
-    do(arguments, "sample_completions")
-    (journal,) = (run / "samples" / "journal").glob("*.jsonl")
-    settings = json.loads(journal.read_text().splitlines()[0])["settings"]
+def test_each_round_has_a_folder_and_stages_of_its_own(run: Run):
+    assert (run.root / "rounds" / "1" / "adapter" / "adapter_model.safetensors").exists()
+    assert not run.last.adapter.exists()
+    assert {"pair_1", "train_1"} <= run.manifest()["stages"].keys()
+
+
+def test_the_second_round_samples_from_the_first_ones_adapter(arguments: list[str], run: Run):
+    do(arguments, "sample")
+    settings = next(read_batches(run.last.samples)).settings
     assert "adapter_sha256" in settings["policy"]
-    assert len(settings["messages"]) == 1  # bare, as later_rounds has it
+    assert len(settings["messages"]) == 1  # zero-shot, as later_rounds has it
 
 
-def test_the_second_round_trains_on_from_the_first_ones_adapter(do, two_rounds: tuple[Path, list[str]]):
-    run, arguments = two_rounds
-    plant_samples(run, run)
-    do(arguments, "judge_completions", "build_preferences", "train_dpo")
-    log = json.loads((run / "training" / "log.json").read_text())
+def test_the_second_round_trains_on_from_the_first_ones_adapter(arguments: list[str], run: Run):
+    plant_samples(arguments, number=2)
+    do(arguments, "pair", "train")
+    log = json.loads((run.last.training / "log.json").read_text())
     assert log[0]["loss"] == pytest.approx(0.693147, abs=1e-4)
-    first = load_file(run / "rounds" / "1" / "adapter" / "adapter_model.safetensors")
-    second = load_file(run / "adapter" / "adapter_model.safetensors")
+    first, second = (load_file(place.adapter / "adapter_model.safetensors") for place in run.every_round)
     assert first.keys() == second.keys()
     drift = max(float((second[name] - value).abs().max()) for name, value in first.items())
     assert 0 < drift < 0.2
-    assert not (run / "adapter" / "ref").exists()
-    shown = json.loads((run / "training" / "worked_pair.json").read_text())
+    assert not (run.last.adapter / "ref").exists()
+    shown = json.loads((run.last.training / "worked_pair.json").read_text())
     assert shown["before"] == pytest.approx(shown["reference"], abs=1e-3)
     assert shown["after"]["chosen_logp"] > shown["before"]["chosen_logp"]
 
 
-def test_what_no_longer_fails_is_trained_on_again(do, complaint, config_file: Path, tmp_path: Path):
-    tree = yaml.safe_load(config_file.read_text())
-    later = {"rounds": 2, "later_rounds": {"training": {"replay_per_family": 7}}, "preferences": {"test_fraction": 0.0}}
-    config_file.write_text(yaml.safe_dump({**tree, **later}))
-    run, arguments = tmp_path / "run", ["--config", str(config_file), "--run", str(tmp_path / "run")]
-    do(arguments, "build_tasks")
-    plant_samples(run, run / "rounds" / "1")
-    do([*arguments, "--round", "1"], "judge_completions", "build_preferences", "train_dpo")
-    tasks = plant_samples(run, run, without_fault=3)
+def test_what_no_longer_fails_is_trained_on_again(complaint, arguments: list[str], run: Run):
+    tasks = plant_samples(arguments, number=2, without_fault=3)
     assert len(tasks) == 4
-    do(arguments, "judge_completions", "build_preferences", "train_dpo")
-    stages = json.loads((run / "manifest.json").read_text())["stages"]
+    do(arguments, "pair", "train")
+    stages = run.manifest()["stages"]
     each = stages["pair_1"]["pairs"] // 4
     assert (stages["train_1"]["pairs"], stages["train_1"]["replayed_pairs"]) == (4 * each, 0)
-    assert (stages["pair"]["pairs"], stages["train"]["replayed_pairs"]) == (each, min(3 * each, 7 - each))
-    assert stages["train"]["pairs"] == each + stages["train"]["replayed_pairs"]
-    shutil.rmtree(run / "rounds" / "1" / "dataset")
-    assert "build_preferences.py" in complaint("train_dpo", arguments)
+    assert (stages["pair_2"]["pairs"], stages["train_2"]["replayed_pairs"]) == (each, min(3 * each, 7 - each))
+    assert stages["train_2"]["pairs"] == each + stages["train_2"]["replayed_pairs"]
+    shutil.rmtree(run.round(1).dataset)
+    assert "attend-and-prefer pair" in complaint("train", arguments)
 
 
-def test_a_round_without_the_one_before_names_what_to_run(complaint, two_rounds: tuple[Path, list[str]]):
-    run, arguments = two_rounds
-    shutil.rmtree(run / "rounds" / "1" / "adapter")
-    assert "--round 1" in complaint("sample_completions", arguments)
+def test_a_round_without_the_one_before_names_what_to_run(complaint, arguments: list[str], run: Run):
+    shutil.rmtree(run.round(1).adapter)
+    assert "run `attend-and-prefer train --round 1" in complaint("sample", arguments)
 
 
-def test_a_plan_of_two_rounds_gives_the_last_the_runs_own_folder():
-    names = [stage.name for stage in plan(2)]
-    assert names[3:11] == ["sample_1", "judge_1", "pair_1", "train_1", "sample", "judge", "pair", "train"]
-    (last,) = [stage for stage in plan(2) if stage.name == "sample"]
-    assert last.inputs == ("samples/tasks.jsonl", "rounds/1/adapter")
-    assert last.outputs == ("samples/completions.jsonl",)
+def test_a_round_there_is_none_of_is_refused(complaint, arguments: list[str]):
+    assert "--round must be 1 to 2, got 3" in complaint("sample", [*arguments, "--round", "3"])
 
 
-def test_a_later_training_reads_the_datasets_of_all_rounds_before_it():
-    (third,) = [stage for stage in plan(3) if stage.name == "train"]
-    assert third.inputs == ("dataset", "rounds/2/adapter", "rounds/1/dataset", "rounds/2/dataset")
+def test_rounds_are_all_alike_in_the_plan(tmp_path: Path):
+    names = [stage.name for stage in plan(Run(tmp_path, rounds=2))]
+    assert names[3:9] == ["sample_1", "pair_1", "train_1", "sample_2", "pair_2", "train_2"]
+
+
+def test_a_later_training_reads_the_datasets_of_all_rounds_before_it(tmp_path: Path):
+    run = Run(tmp_path, rounds=3)
+    (third,) = [stage for stage in plan(run) if stage.name == "train_3"]
+    assert set(third.reads) == {
+        *(place.dataset for place in run.every_round),
+        run.round(1).adapter,
+        run.round(2).adapter,
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
-"""The sampling stage on the tiny model: killed, resumed, shared out, and never a completion too many or too few."""
+"""Sampling and evaluation on the tiny model: killed, resumed, shared out, and never a sample too many or too few."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -9,215 +10,254 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
+from pipelines.cli import main
 from pipelines.config import load_config
-from pipelines.preferences.dataset import load_judged
 from pipelines.preferences.tables import Preferences
-from pipelines.records import Completion, Task, load_lines
 from pipelines.run.folder import Run
-from pipelines.samples import journal
-from pipelines.samples.drawing import sample_seed
-from tests.stages.conftest import CONFIG
+from pipelines.samples import store
+from pipelines.samples.drawing import build_asks, sample_seed
+from pipelines.samples.store import read_samples
+from tests.stages.conftest import ROOT, do, load_run, write_config
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-
-
-def wanted(run: Path) -> Counter[tuple[str, int]]:
-    config = load_config(run / "config.yaml")
-    tasks = [task for task in load_lines(Task, run / "samples" / "tasks.jsonl") if task.split == "train"]
-    return Counter((task.id, index) for task in tasks for index in range(config.sampling.samples_per_task))
+Key = tuple[str, str, int]
 
 
-def found(run: Path) -> Counter[tuple[str, int]]:
-    rows = load_lines(Completion, run / "samples" / "completions.jsonl")
+def wanted(run: Path, phase: str | None = None) -> Counter[Key]:
+    """(task, source, index) of all that a round, or an evaluation, is to hold."""
+    config, tasks = load_config(run / "config.yaml"), load_run(run).load_tasks()
+    settings = (
+        [config.sampling] if phase is None else [config.evaluation, dataclasses.replace(config.evaluation, few_shot=0)]
+    )
+    asked = [task for task in tasks if task.split == ("train" if phase is None else "test")]
+    asks = [ask for one in settings for ask in build_asks(asked, tasks, one, config.seed)]
+    return Counter((ask.task.id, ask.source, index) for ask in asks for index in ask.indices)
+
+
+def place(run: Path, phase: str | None = None) -> Path:
+    return load_run(run).evaluation(phase) if phase else load_run(run).round(1).samples
+
+
+def found(run: Path, phase: str | None = None) -> Counter[Key]:
+    rows = [row for own in read_samples(place(run, phase)).values() for row in own]
     assert all(row.seed == sample_seed(0, row.task_id, row.index) for row in rows)
-    return Counter((row.task_id, row.index) for row in rows)
+    return Counter((row.task_id, row.source, row.index) for row in rows)
+
+
+def texts(run: Path) -> dict[str, list[str]]:
+    return {task_id: [row.completion for row in own] for task_id, own in read_samples(place(run)).items()}
 
 
 @pytest.fixture
 def many(tmp_path: Path, tiny_folder: Path) -> Path:
-    """A config with work for a few seconds: batches finish one by one."""
-    file = tmp_path / "many.yaml"
-    tree = {
-        **CONFIG,
-        "model": {**CONFIG["model"], "name": str(tiny_folder)},
-        "tasks": {"families": {"range": {"train": 40, "held_out": 1}, "letters": {"train": 20, "held_out": 1}}},
-        "sampling": {"samples_per_task": 6, "max_new_tokens": 30, "worked_examples": 1, "batch_size": 12},
-    }
-    file.write_text(yaml.safe_dump(tree))
-    return file
+    """A config with work for many batches, which finish one by one."""
+    families = {"range": {"train": 30, "test": 9}, "letters": {"train": 15, "test": 6}}
+    drawing = {"samples_per_task": 6, "max_new_tokens": 30, "few_shot": 1, "batch_size": 12}
+    return write_config(
+        tmp_path / "many.yaml", tiny_folder, tasks={"families": families}, sampling=drawing, evaluation=drawing
+    )
 
 
-def sample(config_file: str, run: str) -> None:
-    """In a process of its own."""
+def of(config_file: Path, run: Path) -> list[str]:
+    return ["--config", str(config_file), "--run", str(run)]
+
+
+def run_alone(words: list[str]) -> None:
+    """A verb in a process of its own."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    from pipelines.samples import sample_training_tasks
-
-    config = load_config(Path(config_file))
-    sample_training_tasks(config, Run.open(Path(run), config))
+    sys.exit(main(words))
 
 
-def begin(config_file: Path, run: Path) -> multiprocessing.process.BaseProcess:
-    """A process that samples, of a server that has the libraries loaded."""
+def begin(words: list[str]) -> multiprocessing.process.BaseProcess:
+    """A process that does a verb, of a server that has the libraries loaded."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pipelines.samples.collecting"])
-    process = context.Process(target=sample, args=(str(config_file), str(run)))
+    context.set_forkserver_preload(["pipelines.samples.collecting", "pipelines.evaluation.measuring"])
+    process = context.Process(target=run_alone, args=(words,))
     process.start()
     return process
 
 
-def seconds_undisturbed(config_file: Path, do, tmp_path: Path) -> float:
-    """How long a run takes that nobody kills."""
-    for name in ("warm", "timed"):  # the first one waits for the server's libraries
-        do(["--config", str(config_file), "--run", str(tmp_path / name)], "build_tasks")
-        started = time.monotonic()
-        begin(config_file, tmp_path / name).join()
-    return time.monotonic() - started
+def stored_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("*.jsonl"))
 
 
-def kill_often(kills: int, config_file: Path, do, tmp_path: Path, latest: float = 1.5) -> int:
-    """Start, kill -9 within `latest` seconds, start again; how many runs came to their end, each checked."""
+def kill_when(process: multiprocessing.process.BaseProcess, holds: Callable[[], bool]) -> bool:
+    """kill -9 as soon as something holds; whether the process came to its end before."""
+    while process.is_alive() and not holds():
+        process.join(0.001)
+    if process.is_alive():
+        os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode == 0
+
+
+def kill_often(kills: int, config_file: Path, tmp_path: Path) -> int:
+    """Start, kill -9 after so many more stored bytes, start again; how many runs came to their end, each checked."""
     moments = random.Random(7)
     finished = killed = 0
     while killed < kills or not finished:
         run = tmp_path / f"run{finished}"
         if not run.exists():
-            do(["--config", str(config_file), "--run", str(run)], "build_tasks")
-        process = begin(config_file, run)
-        process.join(moments.uniform(0.05, latest) if killed < kills else None)
-        if process.exitcode is None:
-            os.kill(process.pid, signal.SIGKILL)
-            process.join()
-            killed += 1
-        if (run / "samples" / "completions.jsonl").exists():
+            do(of(config_file, run), "tasks")
+        more = moments.choice([0, 1, moments.randrange(60_000)]) if killed < kills else sys.maxsize
+        until = more + stored_bytes(place(run))
+        if kill_when(begin(["sample", *of(config_file, run)]), lambda: stored_bytes(place(run)) >= until):  # noqa: B023 - called here
             assert found(run) == wanted(run)
             finished += 1
+        else:
+            killed += 1
     return finished
 
 
-def test_killed_runs_end_with_exactly_the_wanted_completions(do, many: Path, tmp_path: Path):
-    assert kill_often(6, many, do, tmp_path) >= 1
+def test_killed_runs_end_with_exactly_the_wanted_samples(many: Path, tmp_path: Path):
+    assert kill_often(6, many, tmp_path) >= 1
 
 
 @pytest.mark.slow
-def test_200_kills_lose_nothing_and_double_nothing(do, many: Path, tmp_path: Path):
-    latest = seconds_undisturbed(many, do, tmp_path) / 2  # a slower machine gets nowhere between earlier kills
-    assert kill_often(200, many, do, tmp_path, latest) >= 10
+def test_200_kills_lose_nothing_and_double_nothing(many: Path, tmp_path: Path):
+    assert kill_often(200, many, tmp_path) >= 10
 
 
-def test_a_second_call_draws_nothing_again(do, arguments: list[str], tmp_path: Path, capsys):
-    do(arguments, "build_tasks", "sample_completions")
-    stored = (tmp_path / "run" / "samples" / "journal" / "00000.jsonl").read_bytes()
+def test_a_killed_evaluation_is_completed_and_nothing_drawn_twice(many: Path, tmp_path: Path):
+    for name in ("killed", "whole"):
+        do(of(many, tmp_path / name), "tasks")
+    arguments = of(many, tmp_path / "killed")
+    folder = place(tmp_path / "killed", "before")
+    assert not kill_when(begin(["evaluate", *arguments]), lambda: stored_bytes(folder) > 10_000)
+    kept = folder.joinpath("00000.jsonl").read_bytes()
+    do(arguments, "evaluate")
+    do(of(many, tmp_path / "whole"), "evaluate")
+    assert folder.joinpath("00000.jsonl").read_bytes().startswith(kept[: kept.rfind(b"\n") + 1])
+    assert found(tmp_path / "killed", "before") == wanted(tmp_path / "killed", "before")
+    one, other = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("killed", "whole"))
+    assert one == other
+
+
+def test_an_evaluation_that_is_whole_asks_no_model(arguments: list[str], planted: Path, capsys):
+    do(arguments, "evaluate")
+    store_file = planted / "evaluation" / "before" / "00000.jsonl"
+    stored = store_file.read_bytes()
     capsys.readouterr()
-    do(arguments, "sample_completions")
+    do(arguments, "evaluate")
+    assert "completions 12, " in (said := capsys.readouterr().out)  # 3 tasks, few-shot and zero-shot, 2 samples each
+    assert "from earlier 12" in said
+    assert store_file.read_bytes() == stored
+
+
+@pytest.fixture
+def sampled(arguments: list[str], tmp_path: Path) -> Path:
+    """The file that holds the sixteen samples of four tasks."""
+    do(arguments, "tasks", "sample")
+    assert found(tmp_path / "run") == wanted(tmp_path / "run")
+    return place(tmp_path / "run") / "00000.jsonl"
+
+
+def test_a_second_call_draws_nothing_again(arguments: list[str], sampled: Path, capsys):
+    stored = sampled.read_bytes()
+    do(arguments, "sample")
     assert "from earlier 16" in capsys.readouterr().out
-    assert (tmp_path / "run" / "samples" / "journal" / "00000.jsonl").read_bytes() == stored
+    assert sampled.read_bytes() == stored
 
 
-def test_completions_of_other_settings_are_counted_not_used(do, arguments: list[str], tmp_path: Path, capsys):
-    do(arguments, "build_tasks", "sample_completions")
-    file = tmp_path / "run" / "samples" / "journal" / "00000.jsonl"
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
-    rows[0]["settings"]["policy"]["sha256"] = "another model's"
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    capsys.readouterr()
-    do(arguments, "sample_completions")
-    assert "unused of other settings 4" in capsys.readouterr().out
+def test_what_another_run_would_draw_is_drawn_the_same(arguments: list[str], sampled: Path, tmp_path: Path):
+    do(of(Path(arguments[1]), tmp_path / "again"), "tasks", "sample")
+    assert texts(tmp_path / "again") == texts(tmp_path / "run")
+
+
+@pytest.mark.parametrize("changed", [{"policy": {"sha256": "another model's"}}, {"messages": []}, {"seed": 1}])
+def test_samples_that_are_no_longer_asked_for_are_set_aside_and_counted(
+    arguments: list[str], sampled: Path, tmp_path: Path, capsys, changed: dict
+):
+    first, *others = sampled.read_text().splitlines()
+    row = json.loads(first)
+    sampled.write_text("\n".join([json.dumps({**row, "settings": {**row["settings"], **changed}}), *others, ""]))
+    do(arguments, "sample")
+    assert "from earlier 12, set aside 4" in capsys.readouterr().out.replace("processes 1, ", "")
+    assert [json.loads(line)["samples"] for line in (sampled.parent / "unused" / "00000.jsonl").open()] == [
+        row["samples"]
+    ]
     assert found(tmp_path / "run") == wanted(tmp_path / "run")
 
 
-def test_a_run_beside_another_on_the_same_folder_is_refused(do, complaint, arguments: list[str], tmp_path: Path):
-    do(arguments, "build_tasks")
-    with journal.locked(tmp_path / "run" / "samples" / "journal"):
-        line = complaint("sample_completions", arguments)
+def test_a_run_beside_another_on_the_same_folder_is_refused(complaint, arguments: list[str], sampled: Path):
+    with store.locked(sampled.parent):
+        line = complaint("sample", arguments)
     assert "is in use by another process that samples; wait for it, or name another --run" in line
 
 
-def test_a_damaged_journal_is_named_by_file_and_line(do, complaint, arguments: list[str], tmp_path: Path):
-    do(arguments, "build_tasks", "sample_completions")
-    file = tmp_path / "run" / "samples" / "journal" / "00000.jsonl"
-    file.write_bytes(b"\x00" + file.read_bytes())
-    assert "00000.jsonl:1: not a batch of completions" in complaint("sample_completions", arguments)
+def test_a_damaged_store_is_named_by_file_and_line(complaint, arguments: list[str], sampled: Path):
+    sampled.write_bytes(b"\x00" + sampled.read_bytes())
+    assert "00000.jsonl:1: not a batch of samples" in complaint("sample", arguments)
 
 
-def test_adaptive_spending_stops_where_there_is_enough_of_one_kind(do, arguments: list[str], tmp_path: Path, capsys):
-    """The tiny model never passes: every task is given up after its first two steps."""
-    setting = "sampling.adaptive={step: 2, enough: 1, give_up_after: 4}"
-    more = [*arguments, "--set", setting, "--set", "sampling.samples_per_task=20"]
-    do(more, "build_tasks", "sample_completions")
-    assert Counter(task_id for task_id, _ in found(tmp_path / "run")).most_common(1)[0][1] == 4
-    assert "completions 16, passed 0" in capsys.readouterr().out
+def test_one_process_goes_on_with_what_three_left(arguments: list[str], sampled: Path, tmp_path: Path, capsys):
+    before, lines = texts(tmp_path / "run"), sampled.read_bytes().splitlines(keepends=True)
+    sampled.write_bytes(lines[0])
+    (sampled.parent / "00001.jsonl").write_bytes(lines[1][:100])
+    (sampled.parent / "00002.jsonl").write_bytes(lines[2] + b'{"settings"')
+    do(arguments, "sample")
+    assert "torn lines repaired 2" in capsys.readouterr().out
+    assert texts(tmp_path / "run") == before
 
 
-def test_a_line_deleted_from_an_adaptive_journal_is_drawn_again(do, arguments: list[str], tmp_path: Path):
-    setting = "sampling.adaptive={step: 2, enough: 1, give_up_after: 4}"
-    do([*arguments, "--set", setting], "build_tasks", "sample_completions")
-    before = found(tmp_path / "run")
-    file = tmp_path / "run" / "samples" / "journal" / "00000.jsonl"
-    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[1:]))
-    do([*arguments, "--set", setting], "sample_completions", "sample_completions")
-    assert found(tmp_path / "run") == before
-
-
-def launched(config_file: Path, run: Path, processes: int) -> list[Completion]:
+def launched(config_file: Path, run: Path, processes: int) -> None:
     launcher = ["-m", "accelerate.commands.launch", "--config_file", "configs/accelerate/multi_cpu.yaml"]
-    tools = [sys.executable, *launcher, "--num_processes", str(processes)]
+    tools = [sys.executable, *launcher, "--num_processes", str(processes), "-m", "pipelines"]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    command = [*tools, "scripts/sample_completions.py", "--config", str(config_file), "--run", str(run)]
-    subprocess.run(command, check=True, cwd=ROOT, env=environment, capture_output=True)
-    return load_lines(Completion, run / "samples" / "completions.jsonl")
+    subprocess.run([*tools, "sample", *of(config_file, run)], check=True, cwd=ROOT, env=environment)
 
 
 @pytest.mark.slow
-def test_two_processes_share_the_tasks_and_draw_the_same(do, many: Path, tmp_path: Path):
+def test_two_processes_share_the_tasks_and_draw_the_same(many: Path, tmp_path: Path):
     for name in ("one", "two"):
-        do(["--config", str(many), "--run", str(tmp_path / name)], "build_tasks")
-    do(["--config", str(many), "--run", str(tmp_path / "one")], "sample_completions")
-    alone = load_lines(Completion, tmp_path / "one" / "samples" / "completions.jsonl")
-    together = launched(many, tmp_path / "two", 2)
-    assert len(list((tmp_path / "two" / "samples" / "journal").glob("*.jsonl"))) == 2
+        do(of(many, tmp_path / name), "tasks")
+    do(of(many, tmp_path / "one"), "sample")
+    launched(many, tmp_path / "two", 2)
+    assert len(list(place(tmp_path / "two").glob("*.jsonl"))) == 2
     assert found(tmp_path / "two") == wanted(tmp_path / "two")
-    assert [row.text for row in together] == [row.text for row in alone]
+    assert texts(tmp_path / "two") == texts(tmp_path / "one")
 
 
-def test_a_run_goes_on_in_another_number_of_processes(do, many: Path, tmp_path: Path):
+@pytest.mark.slow
+def test_a_run_goes_on_in_another_number_of_processes(many: Path, tmp_path: Path):
     run = tmp_path / "run"
-    do(["--config", str(many), "--run", str(run)], "build_tasks", "sample_completions")
-    (run / "samples" / "completions.jsonl").unlink()
-    file = run / "samples" / "journal" / "00000.jsonl"
+    do(of(many, run), "tasks", "sample")
+    before = texts(run)
+    file = place(run) / "00000.jsonl"
     file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:23]) + b'{"settings"')
-    started = time.monotonic()
     launched(many, run, 2)
     assert found(run) == wanted(run)
-    assert time.monotonic() - started < 120
+    assert texts(run) == before
 
 
-def test_a_share_of_the_tasks_is_sampled_with_examples_and_trained_on_under_the_same_prompt(
-    do, many: Path, tmp_path: Path
+def test_a_share_of_the_tasks_is_sampled_few_shot_and_trained_on_under_the_same_prompt(
+    tiny_folder: Path, tmp_path: Path
 ):
-    tree = yaml.safe_load(many.read_text())
-    tree["sampling"] |= {"worked_examples_share": 0.5, "samples_per_task": 1, "max_new_tokens": 4}
-    tree["training"] |= {"worked_examples": 1, "worked_examples_share": 0.5}
-    many.write_text(yaml.safe_dump(tree))
-    run = tmp_path / "run"
-    do(["--config", str(many), "--run", str(run)], "build_tasks", "sample_completions", "judge_completions")
-    rows = load_lines(Completion, run / "samples" / "completions.jsonl")
-    promptings = {row.task_id: row.prompting for row in rows}
-    assert len(promptings) == 60
-    assert 15 < Counter(promptings.values())["worked_examples"] < 45
-    lengths = {kind: [row.prompt_tokens for row in rows if row.prompting == kind] for kind in promptings.values()}
-    assert min(lengths["worked_examples"]) > max(lengths["bare"])
+    shared = {"few_shot": 1, "few_shot_share": 0.5}
+    file = write_config(
+        tmp_path / "shared.yaml",
+        tiny_folder,
+        tasks={"families": {"range": {"train": 40, "test": 1}, "letters": {"train": 20, "test": 1}}},
+        sampling={**shared, "samples_per_task": 1, "max_new_tokens": 4},
+        training=shared,
+    )
+    run = Run(tmp_path / "run")
+    do(of(file, run.root), "tasks", "sample")
+    samples = read_samples(run.round(1).samples)
+    assert len(samples) == 60
+    sources = Counter(row.source for own in samples.values() for row in own)
+    assert 15 < sources["few_shot"] < 45
     preferences = Preferences(
-        config=load_config(many), tasks=load_lines(Task, run / "samples" / "tasks.jsonl"),
-        judged=load_judged(Run(run)), scores=dict.fromkeys(((row.task_id, row.index) for row in rows), 0.0),
-        pairs=[], fates=Counter(), model={},
+        config=load_config(file), tasks=run.load_tasks(), samples=samples, pairs=[], outcomes=Counter(), model={},
+        scores={(row.task_id, row.index): 0.0 for own in samples.values() for row in own},
     )  # fmt: skip
     for table in ("samples", "kto"):
         for task_id, row in preferences.rows(table):
-            assert (len(row["prompt"]) > 1) == (promptings[task_id] == "worked_examples")
+            assert row["prompt"] == list(samples[task_id][0].messages)
+            assert len(row["prompt"]) == (3 if samples[task_id][0].source == "few_shot" else 1)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def test_fields_arrive_as_json_text(tmp_path: Path):
 
 def test_absent_schema_and_target_stay_absent(tmp_path: Path):
     (task,) = load(tmp_path, '{"prompt": "p"}')
-    assert (task.schema, task.target, task.messages) == (None, None, None)
+    assert (task.schema, task.targets, task.few_shot) == (None, (), None)
 
 
 @pytest.mark.parametrize(
@@ -34,8 +35,12 @@ def test_absent_schema_and_target_stay_absent(tmp_path: Path):
         ('{"prompt": "p", "shema": {}}', "unknown field 'shema'; did you mean 'schema'"),
         ('{"prompt": "p", "schema": {"type": "lisst"}}', "schema"),
         ('{"prompt": "p", "schema": {"$ref": "https://example.com/s.json"}}', "schema"),
-        ('{"prompt": "p", "messages": [{"role": "assistant", "content": "x"}]}', "the last one the user's"),
-        ('{"prompt": "p", "messages": "hi"}', "messages must be a list"),
+        ('{"prompt": "p", "few_shot": [{"role": "assistant", "content": "x"}]}', "the last one the user's"),
+        ('{"prompt": "p", "few_shot": "hi"}', "few_shot must be a list"),
+        ('{"prompt": [], "target": 1}', "prompt must be a list of"),
+        ('{"prompt": "p", "targets": []}', "targets must be a list of accepted values"),
+        ('{"prompt": "p", "target": 1, "targets": [1]}', "has both target and targets"),
+        ('{"prompt": "p", "schema": {"type": "array"}, "targets": [[], 1]}', "target must be valid under the schema"),
         ('{"prompt": "p", "fences": "dig"}', "fences must be forbid or unwrap"),
     ],
 )
@@ -62,3 +67,14 @@ def test_the_same_task_twice_is_refused(tmp_path: Path):
 def test_text_that_is_not_unicode_is_refused(tmp_path: Path):
     with pytest.raises(DataError, match="mine.jsonl:1: prompt must be Unicode text"):
         load(tmp_path, '{"prompt": "\\ud800"}')
+
+
+def test_every_accepted_value_arrives_as_json_text_in_its_order(tmp_path: Path):
+    (task,) = load(tmp_path, '{"prompt": "p", "targets": [[1, 2], [2, 1], null]}')
+    assert (task.targets, task.target) == (("[1, 2]", "[2, 1]", "null"), "[1, 2]")
+
+
+def test_a_prompt_may_be_a_conversation_that_ends_with_the_user(tmp_path: Path):
+    asked = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
+    (task,) = load(tmp_path, json.dumps({"prompt": asked}))
+    assert (list(task.messages), task.request) == (asked, "u")

@@ -37,7 +37,7 @@ def test_pairs_all_ranked_right_are_told_when_they_have_been_long_enough():
 
 
 def test_drifting_lengths_are_compared_with_the_preferred_ones():
-    log = [{"held_out/mean_tokens": 40.0}, {"held_out/mean_tokens": 12.0}, {"held_out/mean_tokens": 4.0}]
+    log = [{"validation/mean_tokens": 40.0}, {"validation/mean_tokens": 12.0}, {"validation/mean_tokens": 4.0}]
     assert said_of(log)["length"] == (
-        "step 3: held-out completions have 4 tokens on average, 0.4 times as many as the preferred ones"
+        "step 3: validation completions have 4 tokens on average, 0.4 times as many as the preferred ones"
     )

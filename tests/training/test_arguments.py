@@ -7,7 +7,6 @@ from accelerate.commands.config.config_args import load_config_from_file
 
 from pipelines.config import ModelConfig, TrainingConfig, load_config
 from pipelines.errors import ConfigError
-from pipelines.run.stages import JUDGE, TRAIN
 from pipelines.run.walk import launcher_config, launcher_environment
 from pipelines.training.arguments import lora_arguments, trainer_arguments
 
@@ -52,8 +51,9 @@ def test_an_unknown_launcher_config_lists_those_there_are():
 
 def test_processes_on_cpus_are_told_to_form_a_group():
     config = load_config(CONFIGS / "default.yaml", ["training.accelerate=cpu"])
-    assert launcher_environment(config, TRAIN)["ACCELERATE_USE_CPU"] == "true"
-    assert launcher_environment(config, JUDGE) == {}
+    assert launcher_environment(config)["ACCELERATE_USE_CPU"] == "true"
+    on_gpu = load_config(CONFIGS / "default.yaml", ["training.accelerate=single_gpu"])
+    assert launcher_environment(on_gpu) == {}
 
 
 def test_no_lora_section_trains_all_weights():

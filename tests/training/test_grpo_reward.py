@@ -14,7 +14,7 @@ def test_the_validator_is_a_reward_function_of_grpo_as_it_is(tiny_folder: Path, 
     model, tokenizer = load_model(str(tiny_folder))
     prompts = [[{"role": "user", "content": f"A JSON list of 1 through {last}"}] for last in range(2, 6)]
     rows = Dataset.from_list(
-        [{"prompt": prompt, "schema": json.dumps({"type": "array"}), "target": "[1]"} for prompt in prompts]
+        [{"prompt": prompt, "schema": json.dumps({"type": "array"}), "targets": ["[1]"]} for prompt in prompts]
     )
     arguments = GRPOConfig(
         output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to="none", max_steps=1, logging_steps=1,

@@ -6,7 +6,7 @@ import torch
 from transformers import GenerationConfig
 
 from pipelines.engine.decoder import sample
-from pipelines.engine.requests import Decoding, Request, Sample, build_processors, build_stopping, is_greedy
+from pipelines.engine.requests import Decoding, Drawn, Request, build_processors, build_stopping, is_greedy
 
 SYSTEM = "You answer with JSON and nothing else. "
 PROMPTS = ["abc", SYSTEM + "abd and more", SYSTEM + "abc, a longer one than the others", "x", "abc", SYSTEM + "abc"]
@@ -31,11 +31,11 @@ def requests_for(tokenizer, seeds: int = 3) -> list[Request]:
     ]
 
 
-def draw_all(model, requests, settings) -> dict[int, list[Sample]]:
+def draw_all(model, requests, settings) -> dict[int, list[Drawn]]:
     return dict(sample(model, requests, settings))
 
 
-def tokens_of(made: dict[int, list[Sample]]) -> dict[int, list[tuple[int, ...]]]:
+def tokens_of(made: dict[int, list[Drawn]]) -> dict[int, list[tuple[int, ...]]]:
     return {index: [one.tokens for one in samples] for index, samples in sorted(made.items())}
 
 

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from pipelines.records import Completion
 from pipelines.samples.progress import SamplingProgress
+from tests.made import RIGHT, WRONG, make_sample
 
 
 class Terminal(io.StringIO):
@@ -14,32 +14,17 @@ class Terminal(io.StringIO):
         return True
 
 
-def rows(count: int, passed: int) -> list[tuple[Completion, bool]]:
-    made = Completion(
-        task_id="a",
-        index=0,
-        prompting="bare",
-        text="",
-        finish_reason="stop",
-        prompt_tokens=1,
-        completion_tokens=7,
-        logprob_nats=None,
-        seed=0,
-    )
-    return [(made, place < passed) for place in range(count)]
-
-
 def shown(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, *, is_shown: bool = True) -> str:
     monkeypatch.setattr(sys, "stderr", stream)
-    with SamplingProgress(20, is_shown=is_shown) as progress:
+    with SamplingProgress(12, is_shown=is_shown) as progress:
         progress._bar.mininterval = 0
-        progress.add(rows(4, passed=1), spared=8)
+        progress.add([make_sample(verdict=verdict) for verdict in (RIGHT, WRONG, WRONG, WRONG)])
     return stream.getvalue()
 
 
 def test_the_line_tells_count_speed_pass_rate_and_time_left(monkeypatch: pytest.MonkeyPatch):
     line = shown(monkeypatch, Terminal())
-    assert "4/12" in line  # 8 of the 20 are not needed after all
+    assert "4/12" in line
     assert "tokens/s, 25% pass" in line
     assert "<" in line  # the time left stands behind it
     assert "\n" not in line

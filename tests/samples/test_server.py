@@ -23,7 +23,7 @@ from pipelines.config import SamplingConfig, ServerConfig
 from pipelines.errors import ConfigError, ModelError
 from pipelines.models import load_tokenizer, render_prompt
 from pipelines.samples import endpoint
-from pipelines.samples.policies import Answer, Conversation
+from pipelines.samples.policies import Completion, Conversation
 from pipelines.samples.server import ServerPolicy, map_concurrently
 from tests.loopback import LoopbackServer, Reply, chat_completion, the_seed_as_text
 
@@ -42,7 +42,7 @@ def policy(server: LoopbackServer, *, retries: int = 1, **settings: Any) -> Serv
     return ServerPolicy(ServerConfig(url=server.url, model="m", **settings), retries=retries)
 
 
-def sample(server: LoopbackServer, generation: dict[str, Any] | None = None) -> Answer:
+def sample(server: LoopbackServer, generation: dict[str, Any] | None = None) -> Completion:
     """One completion of one conversation."""
     settings = SamplingConfig(max_new_tokens=5, generation=generation or {})
     ((_, (answer,)),) = policy(server).complete(conversations(1), settings)
@@ -196,7 +196,7 @@ def logprobs(*values: float) -> dict[str, Any]:
 
 def test_counts_and_log_probabilities_are_the_server_s(server: LoopbackServer):
     server.answer = lambda _: (200, chat_completion("[1", 2, finish_reason="length", logprobs=logprobs(-0.25, -1.5)))
-    assert sample(server) == Answer(
+    assert sample(server) == Completion(
         text="[1", finish_reason="length", prompt_tokens=7, completion_tokens=2, logprob_nats=-1.75
     )
 
@@ -465,7 +465,7 @@ def _is_healthy(port: int) -> bool:
         return False
 
 
-def draw(served: ServerConfig, count: int, seeds: tuple[int, ...]) -> list[list[Answer]]:
+def draw(served: ServerConfig, count: int, seeds: tuple[int, ...]) -> list[list[Completion]]:
     """Answers by conversation; what this server does not take is the business of one test."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

@@ -15,7 +15,7 @@ from pipelines.engine.requests import (
     build_processors,
 )
 from pipelines.errors import ConfigError
-from tests.sampling.asking import (
+from tests.engine.asking import (
     PROMPTS,
     SYSTEM,
     decoding,

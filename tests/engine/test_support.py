@@ -15,14 +15,14 @@ from transformers import (
 from pipelines.config import ModelConfig
 from pipelines.engine.requests import (
     Decoding,
+    Drawn,
     Request,
-    Sample,
     build_processors,
 )
 from pipelines.engine.support import unsupported_reason
 from pipelines.models import load_model
 from tests.attention.architectures import CONFIGS, build
-from tests.sampling.asking import decoding, draw_all, generated, requests_for, teacher_forced
+from tests.engine.asking import decoding, draw_all, generated, requests_for, teacher_forced
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen3", "gpt2"])
@@ -94,7 +94,7 @@ def test_a_stop_string_counts_in_the_completion_alone(tiny):
         assert stopped.tokens == plain.tokens
 
 
-def made_of(model, tokenizer, **generation) -> list[list[Sample]]:
+def made_of(model, tokenizer, **generation) -> list[list[Drawn]]:
     request = Request(prompt=tuple(tokenizer.encode("abz")), seeds=(0,))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
