@@ -93,7 +93,7 @@ def once(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     arguments = ["--config", str(folder / "tiny.yaml"), "--run", str(folder / "run")]
     do(arguments, "tasks")
-    tasks = [task for task in Run.load(folder / "run").load_tasks() if task.split == "train"]
+    tasks = [task for task in Run(folder / "run").load_tasks() if task.split == "train"]
     rows = [row for task in tasks for row in made_of(task)]
     (folder / "completions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     do([*arguments, "--completions", str(folder / "completions.jsonl")], "verify")
@@ -104,7 +104,7 @@ def once(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def trained(once: Path, tmp_path: Path) -> Run:
     """A copy of it, where `arguments` has its run."""
-    return Run.load(shutil.copytree(once / "run", tmp_path / "run"))
+    return Run(shutil.copytree(once / "run", tmp_path / "run"))
 
 
 def test_the_training_page_can_be_typed_from_top_to_bottom(arguments: list[str], trained: Run, tmp_path: Path):
