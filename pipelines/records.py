@@ -160,7 +160,7 @@ def load_lines(kind: type[Record], path: Path) -> list[Record]:
 
 def iterate_lines(kind: type[Record], path: Path) -> Iterator[tuple[int, Record]]:
     """(line number from 1, record) for each line of a file that `dump_lines` wrote."""
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
                 yield number, from_json(kind, json.loads(line))

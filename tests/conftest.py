@@ -21,6 +21,13 @@ settings.load_profile("patient")
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever opens a page, directly or through another fixture, needs a browser."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
+
+
 @pytest.fixture(scope="session")
 def browser():
     """A real Chromium, without a network; a machine without one fails here with the line that says how to get it."""

@@ -2,7 +2,7 @@
 
 Reads files of a run folder; returns `Artefact`s, whose values come out as HTML `<data>` elements with the file and a
 JSON pointer (RFC 6901) in `data-source`. A number that is computed here says of what, in `data-formula`. A file that is
-damaged, or lacks what is asked for, raises DataError with its name, the place and the script that makes it again.
+damaged, or lacks what is asked for, raises DataError with its name, the place and the command that makes it again.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -64,8 +65,8 @@ class Artefact:
     name: str
     """Relative to the run folder."""
     content: Any
-    script: str
-    """What makes it again."""
+    verb: str
+    """What `attend-and-prefer` makes it again with, options included."""
 
     def at(self, *keys: Key) -> Any:
         """The value at a place; DataError when there is none."""
@@ -132,7 +133,7 @@ class Artefact:
 
     def damaged(self, what: str) -> DataError:
         """The error that names this file."""
-        return DataError(f"{self.name}: {what}; run scripts/{self.script} again")
+        return DataError(f"{self.name}: {what}; run `attend-and-prefer {self.verb}` again")
 
 
 def _pointer(keys: tuple[Key, ...]) -> str:
@@ -142,17 +143,22 @@ def _pointer(keys: tuple[Key, ...]) -> str:
     )
 
 
-def load_artefact(run: Run, name: str, script: str) -> Artefact | None:
+def load_artefact(run: Run, path: Path, verb: str) -> Artefact | None:
     """A JSON file of the run; None when it is not there, DataError when it is damaged."""
-    path = run.root / name
     if not path.exists():
         return None
+    name = relative(run, path)
     try:
-        return Artefact(name, json.loads(path.read_text(encoding="utf-8")), script)
+        return Artefact(name, json.loads(path.read_text(encoding="utf-8")), verb)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{name}: not JSON ({error}); run scripts/{script} again") from error
+        raise DataError(f"{name}: not JSON ({error}); run `attend-and-prefer {verb}` again") from error
 
 
 def manifest_of(run: Run) -> Artefact:
     """The run's manifest, empty before the first stage."""
-    return Artefact("manifest.json", run.manifest(), "run_pipeline.py")
+    return Artefact("manifest.json", run.manifest(), "run")
+
+
+def relative(run: Run, path: Path) -> str:
+    """A file or folder of the run as the page names it."""
+    return path.relative_to(run.root).as_posix()

@@ -17,9 +17,9 @@ from pipelines.attention.maps import AttentionMaps
 from pipelines.attention.scores import shown_head
 from pipelines.report.artefacts import Artefact, element, load_artefact
 from pipelines.run.folder import Run
+from pipelines.run.stages import PHASES
 from pipelines.text import clip
 
-_SCRIPT = "probe_attention.py"
 _LONGEST_TABLE = 12
 """Longest sequence whose matrix is a table."""
 _LABEL_CHARACTERS = 12
@@ -64,7 +64,7 @@ class Explorer:
 
 def load_phases(run: Run) -> dict[str, AttentionMaps]:
     """The run's maps by phase, those that are there."""
-    phases = [phase for phase in ("before", "after") if (run.attention / f"{phase}.json").exists()]
+    phases = [phase for phase in PHASES if (run.attention / f"{phase}.json").exists()]
     return {phase: AttentionMaps.load(run.attention / phase) for phase in phases}
 
 
@@ -111,8 +111,8 @@ def describe_attention(run: Run) -> dict[str, Any]:
         return {"maps": None}
     before = phases["before"]
     told = shown_head(before)
-    stored = {phase: load_artefact(run, f"attention/{phase}.json", _SCRIPT) for phase in phases}
-    findings = {phase: load_artefact(run, f"attention/{phase}_findings.json", _SCRIPT) for phase in phases}
+    stored = {phase: _load(run, phase, "") for phase in phases}
+    findings = {phase: _load(run, phase, "_findings") for phase in phases}
     fits = len(before.groups) <= _LONGEST_TABLE
     size = len(before.groups)
     return {
@@ -133,6 +133,10 @@ def describe_attention(run: Run) -> dict[str, Any]:
         "has_explorer": (run.attention / "explorer.html").exists(),
         "explorer": load_explorer(run),
     }
+
+
+def _load(run: Run, phase: str, suffix: str) -> Artefact | None:
+    return load_artefact(run, run.attention / f"{phase}{suffix}.json", f"probe --phase {phase}")
 
 
 def _count(maps: Artefact | None, value: int, formula: str) -> Markup:

@@ -1,4 +1,4 @@
-"""Figures of what training changed: held-out rates before and after, and the course of training. SVG and PNG.
+"""Figures of what training changed: rates on test tasks before and after, and the course of training. SVG and PNG.
 
 Reads metrics or a trainer's log; returns drawings as bytes, in the page's colours on paper. The page shows them in its
 other colours in the dark; the run folder keeps them as files, for other documents.
@@ -23,8 +23,10 @@ from pipelines.run.files import write_bytes
 from pipelines.run.folder import Run
 from pipelines.text import one_line
 
-MEASURE_NAMES = {"valid": "valid JSON", "schema_valid": "valid under the schema", "exact": "exactly right"}
-PROMPTINGS = {"bare": "bare prompt", "worked_examples": "with worked examples"}
+MEASURES = {"exact_match": "exact match", "schema_valid": "schema valid", "parses": "parses"}
+"""What the page tells of test tasks, in its order, and how it says so."""
+SOURCES = {"zero_shot": "zero-shot", "few_shot": "few-shot"}
+"""Under which prompts it does."""
 _FEW = 12
 """Points up to which each is marked."""
 _LONGEST_NAME = 24
@@ -38,10 +40,10 @@ _PANELS = (
     ("tokens predicted right", {"": "mean_token_accuracy"}),
 )
 """What trainers log, title by title; a figure has the first three that the log holds."""
-_HELD_OUT_PANELS = (
-    ("held-out completions", {"exactly right": "held_out/exact", "valid JSON": "held_out/valid"}),
-    ("their length (tokens)", {"": "held_out/mean_tokens"}),
-    ("from the reference (nats a token)", {"": "held_out/kl_nats_per_token"}),
+_VALIDATION_PANELS = (
+    ("validation completions", {"exact match": "validation/exact_match", "parses": "validation/parses"}),
+    ("their length (tokens)", {"": "validation/mean_tokens"}),
+    ("from the reference (nats a token)", {"": "validation/kl_nats_per_token"}),
 )
 
 
@@ -66,10 +68,10 @@ LIGHT = Theme(paper="#fdfdfb", ink="#1c1d1f", rule="#e2e2dd", before="#7d7c78", 
 DARK = Theme(paper="#15171a", ink="#eceae4", rule="#2c3035", before="#a3a6ab", after="#7cc0f0")
 
 
-def keep(run: Run, name: str, drawn: Mapping[str, bytes]) -> dict[str, str]:
-    """Keep a figure as files of the run, and give it to the page as data URIs, `light` and `dark`."""
+def save_figure(run: Run, name: str, drawn: Mapping[str, bytes]) -> dict[str, str]:
+    """Save a figure as files of the run, and give it to the page as data URIs, `light` and `dark`."""
     for suffix, content in drawn.items():
-        write_bytes(run.root / "figures" / f"{name}.{suffix}", content)
+        write_bytes(run.figures / f"{name}.{suffix}", content)
     shown = {"light": drawn["svg"], "dark": _in_the_dark(drawn["svg"])}
     return {theme: "data:image/svg+xml;base64," + base64.b64encode(svg).decode() for theme, svg in shown.items()}
 
@@ -81,18 +83,18 @@ def _in_the_dark(svg: bytes) -> bytes:
     return svg
 
 
-def draw_rates(metrics: Artefact, measure: str = "exact") -> dict[str, bytes]:
-    """`{"svg", "png"}`: one row per family, before → after with 95 % intervals, a panel per prompting."""
-    promptings = [name for name in PROMPTINGS if metrics.has("before", name)]
-    families = [name for name in metrics.table("before", promptings[0]) if name != "overall"][:_MOST_FAMILIES]
+def draw_rates(metrics: Artefact, measure: str = "exact_match") -> dict[str, bytes]:
+    """`{"svg", "png"}`: one row per family, before → after with 95 % intervals, a panel per kind of prompt."""
+    sources = [name for name in SOURCES if metrics.has("before", name)]
+    families = [name for name in metrics.table("before", sources[0]) if name != "overall"][:_MOST_FAMILIES]
     rows = ["overall", *families]
     with rc_context(LIGHT.settings()):
-        figure = Figure(figsize=(4.4 * len(promptings) + 1.2, 0.9 + 0.36 * len(rows)), layout="constrained")
-        panels = figure.subplots(1, len(promptings), sharey=True, squeeze=False)[0]
-        for panel, prompting in zip(panels, promptings, strict=True):
+        figure = Figure(figsize=(4.4 * len(sources) + 1.2, 0.9 + 0.36 * len(rows)), layout="constrained")
+        panels = figure.subplots(1, len(sources), sharey=True, squeeze=False)[0]
+        for panel, source in zip(panels, sources, strict=True):
             for place, name in enumerate(rows):
-                _dumbbell(panel, place, metrics, (prompting, name, measure))
-            _dress_rates(panel, prompting, measure)
+                _dumbbell(panel, place, metrics, (source, name, measure))
+            _dress_rates(panel, source, MEASURES[measure])
         trained = {"overall", *metrics.rows("trained_families")}
         panels[0].set_yticks(range(len(rows)), [_named(name) + ("" if name in trained else " *") for name in rows])
         panels[0].invert_yaxis()
@@ -103,19 +105,19 @@ def draw_rates(metrics: Artefact, measure: str = "exact") -> dict[str, bytes]:
 
 
 def draw_methods(compared: Artefact) -> dict[str, bytes]:
-    """`{"svg", "png"}`: one row per method with its interval, best first on the first prompting, a panel for each."""
-    promptings = [name for name in PROMPTINGS if compared.has("rates", name)]
-    names = [str(row["method"]) for row in compared.rows("rates", promptings[0], "methods")]
+    """`{"svg", "png"}`: a row per method with its interval, best first under the first prompt, a panel per kind."""
+    sources = [name for name in SOURCES if compared.has("rates", name)]
+    names = [str(row["method"]) for row in compared.rows("rates", sources[0], "methods")]
     with rc_context(LIGHT.settings()):
-        figure = Figure(figsize=(4.4 * len(promptings) + 1.2, 1.0 + 0.4 * len(names)), layout="constrained")
-        panels = figure.subplots(1, len(promptings), sharey=True, squeeze=False)[0]
-        for panel, prompting in zip(panels, promptings, strict=True):
-            before = compared.number("rates", prompting, "before", "mean")
+        figure = Figure(figsize=(4.4 * len(sources) + 1.2, 1.0 + 0.4 * len(names)), layout="constrained")
+        panels = figure.subplots(1, len(sources), sharey=True, squeeze=False)[0]
+        for panel, source in zip(panels, sources, strict=True):
+            before = compared.number("rates", source, "before", "mean")
             panel.axvline(before, color=LIGHT.before, lw=1.4, ls=(0, (3, 3)))
-            for place, row in enumerate(compared.rows("rates", prompting, "methods")):
-                keys = ("rates", prompting, "methods", place, "exact")
+            for place, row in enumerate(compared.rows("rates", source, "methods")):
+                keys = ("rates", source, "methods", place, "right")
                 _interval(panel, float(names.index(str(row["method"]))), compared, keys, LIGHT.after)
-            _dress_rates(panel, prompting, "exact")
+            _dress_rates(panel, source, "right")
         panels[0].set_yticks(range(len(names)), [_named(name) for name in names])
         panels[0].set_ylim(len(names) - 0.5, -0.5)
         handles = [
@@ -135,13 +137,13 @@ def _interval(panel: Axes, height: float, found: Artefact, keys: tuple[str | int
     panel.plot(rate, height, "o", color=colour, ms=6)
 
 
-def _dress_rates(panel: Axes, prompting: str, measure: str) -> None:
+def _dress_rates(panel: Axes, source: str, named: str) -> None:
     """Axes of a panel of rates."""
-    _dress(panel, title=PROMPTINGS[prompting], axis="x")
+    _dress(panel, title=SOURCES[source], axis="x")
     panel.set_xlim(-0.02, 1.02)
     panel.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25", "50", "75", "100 %"])
     panel.spines["left"].set_visible(False)
-    panel.set_xlabel(f"completions that are {MEASURE_NAMES[measure]}")
+    panel.set_xlabel(f"{named}, share of completions")
 
 
 def _named(name: str) -> str:
@@ -156,11 +158,11 @@ def _dumbbell(panel: Axes, place: int, metrics: Artefact, where: tuple[str, str,
 
 
 def draw_curves(log: Sequence[dict[str, Any]]) -> dict[str, bytes]:
-    """`{"svg", "png"}`: what the trainer logged over the steps; below, what held-out tasks showed meanwhile."""
+    """`{"svg", "png"}`: what the trainer logged over the steps; below, what validation showed meanwhile."""
     present = {name for entry in log if "step" in entry for name in entry}
     training = [(title, lines) for title, lines in _PANELS if present & set(lines.values())][:3]
-    held_out = [(title, lines) for title, lines in _HELD_OUT_PANELS if present & set(lines.values())]
-    rows = [row for row in (training, held_out) if row]
+    validation = [(title, lines) for title, lines in _VALIDATION_PANELS if present & set(lines.values())]
+    rows = [row for row in (training, validation) if row]
     with rc_context(LIGHT.settings()):
         figure = Figure(figsize=(9.8, 0.3 + 2.4 * max(1, len(rows))), layout="constrained")
         panels = figure.subplots(max(1, len(rows)), 3, squeeze=False)
@@ -170,7 +172,7 @@ def draw_curves(log: Sequence[dict[str, Any]]) -> dict[str, bytes]:
             for panel, (title, lines) in zip(row, titled, strict=False):
                 panel.set_visible(True)
                 _curve(panel, title, _points(log, lines))
-                if title == "held-out completions":
+                if title == "validation completions":
                     panel.set_ylim(-0.03, 1.03)
                     panel.set_yticks([0, 0.5, 1], ["0", "50", "100 %"])
         return _render(figure)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow.parquet
 from markupsafe import Markup
@@ -15,22 +16,21 @@ from rapidfuzz.distance import Prefix
 
 from pipelines.errors import DataError
 from pipelines.records import TIERS, Verdict
-from pipelines.report.artefacts import Artefact, element, load_artefact, manifest_of
+from pipelines.report.artefacts import Artefact, element, load_artefact, manifest_of, relative
 from pipelines.report.parse_trace import ParseTrace, trace_parse
-from pipelines.rewards import judge
+from pipelines.rewards import verify
 from pipelines.run.folder import Run
-from pipelines.run.stages import PAIR
+from pipelines.run.stages import pair_stage
 from pipelines.tasks import Handout
 from pipelines.tasks.splits import handout_task
 from pipelines.text import Excerpt, clip
 
 _SHOWN_PAIRS = 6
-_HANDOUT = "samples/handout.yaml"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Sample:
-    """One of the handout's two samples, read and judged."""
+class HandoutSample:
+    """One of the handout's two samples, read and verified."""
 
     text: Excerpt
     verdict: Verdict
@@ -39,18 +39,18 @@ class Sample:
     """The offset at which the parser stops."""
 
 
-def judge_samples(handout: Handout) -> dict[str, Any]:
+def verify_samples(handout: Handout) -> dict[str, Any]:
     """The handout's samples step by step, and the tier that tells them apart (None when none does)."""
     task = handout_task(handout)
     samples = []
     for index, text in enumerate(handout.samples):
-        verdict = judge(text, task)
+        verdict = verify(text, task)
         samples.append(
-            Sample(
+            HandoutSample(
                 text=clip(text),
                 verdict=verdict,
                 trace=trace_parse(text),
-                stop=element(verdict.offset, "count", f"{_HANDOUT}#/samples/{index}", "offset"),
+                stop=element(verdict.offset, "count", f"handout.yaml#/samples/{index}", "offset"),
             )
         )
     one, other = (sample.verdict for sample in samples)
@@ -63,38 +63,39 @@ def judge_samples(handout: Handout) -> dict[str, Any]:
     }
 
 
-def describe_labels(run: Run, rounds: int) -> dict[str, Any]:
-    """What the template of question 2a shows of a run of so many rounds; `pairs` and `agreement` may be None."""
+def describe_labels(run: Run) -> dict[str, Any]:
+    """What the template of question 2a shows; `pairs` and `agreement` may be None."""
     return {
-        "pairs": _pairs(run.in_round(rounds, rounds)),
-        "rounds": rounds,
-        "fates": _fates(manifest_of(run), [PAIR.in_round(number + 1, rounds).name for number in range(rounds)]),
-        "agreement": load_artefact(run, "labels/agreement.json", "compare_labelers.py"),
+        "pairs": _pairs(run),
+        "rounds": run.rounds,
+        "outcomes": _outcomes(manifest_of(run), [pair_stage(place).name for place in run.every_round]),
+        "agreement": load_artefact(run, run.labels / "agreement.json", "label --agreement"),
     }
 
 
 def _pairs(run: Run) -> dict[str, Any] | None:
     """A real pair of each of the first families, latest round first, and how many all rounds made."""
-    folders = [folder / "pairs" for folder in (run.dataset, *run.earlier_datasets) if folder.exists()]
-    if not folders:
+    rounds = [place for place in (run.last, *run.last.earlier) if place.dataset.exists()]
+    if not rounds:
         return None
     shown: dict[str, dict[str, Any]] = {}
     count = 0
-    # Of each round train before test.
-    for file in [file for folder in folders for file in sorted(folder.glob("*.parquet"), reverse=True)]:
-        name = file.relative_to(run.root).as_posix()
+    # Of each round train before validation.
+    for place, file in [(one, file) for one in rounds for file in sorted((one.dataset / "pairs").glob("*.parquet"))]:
+        name = relative(run, file)
         try:
             rows = pyarrow.parquet.read_table(file).to_pylist()
             for index, row in enumerate(rows):
                 if row["family"] not in shown and len(shown) < _SHOWN_PAIRS:
-                    shown[row["family"]] = _pair(row, f"{name}#/{index}")
+                    shown[row["family"]] = _pair(row, f"{quote(name, errors='replace')}#/{index}")
         except (ValueError, KeyError, IndexError, TypeError, OSError) as error:
             reason = str(error).splitlines()[0]
             raise DataError(
-                f"{name}: not a table of pairs ({reason}); run scripts/build_preferences.py again"
+                f"{name}: not a table of pairs ({reason}); run `attend-and-prefer pair --round {place.number}` again"
             ) from error
         count += len(rows)
-    source = " ".join(folder.relative_to(run.root).as_posix() for folder in folders)
+    # The folder bears the run's own name, which may hold anything.
+    source = " ".join(quote(relative(run, place.dataset / "pairs"), errors="replace") for place in rounds)
     return {"count": element(count, "count", source, "rows"), "shown": list(shown.values())}
 
 
@@ -103,7 +104,7 @@ def _pair(row: dict[str, Any], source: str) -> dict[str, Any]:
     same = Prefix.similarity(chosen, rejected)
     return {
         "source": source,
-        "prompt": clip(row["prompt"][-1]["content"]),
+        "request": clip(row["prompt"][-1]["content"]),
         "family": clip(row["family"], 60).text,
         "chosen": around(chosen, same),
         "rejected": around(rejected, same),
@@ -121,13 +122,13 @@ def around(text: str, place: int) -> dict[str, Any]:
     return {"before": ("…" if start else "") + clip(text[start:place]).text, "rest": rest.text, "whole": whole}
 
 
-def _fates(manifest: Artefact, stages: list[str]) -> list[dict[str, Any]] | None:
+def _outcomes(manifest: Artefact, stages: list[str]) -> list[dict[str, Any]] | None:
     """What became of the completions of all rounds, most frequent first, each with its share; None where untold."""
-    told = [stage for stage in stages if manifest.has("stages", stage, "fates")]
+    told = [stage for stage in stages if manifest.has("stages", stage, "outcomes")]
     places: dict[str, list[tuple[str, ...]]] = {}
     for stage in told:
-        for name in manifest.table("stages", stage, "fates"):
-            places.setdefault(name, []).append(("stages", stage, "fates", name))
+        for name in manifest.table("stages", stage, "outcomes"):
+            places.setdefault(name, []).append(("stages", stage, "outcomes", name))
     counts = {name: sum(manifest.number(*keys) for keys in found) for name, found in places.items()}
     return [
         {

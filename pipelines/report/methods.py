@@ -10,34 +10,32 @@ from typing import Any
 from markupsafe import Markup
 
 from pipelines.report.artefacts import Artefact, load_artefact
-from pipelines.report.figures import PROMPTINGS, draw_methods, keep
+from pipelines.report.figures import SOURCES, draw_methods, save_figure
 from pipelines.run.folder import Run
 from pipelines.text import clip
-
-_SCRIPT = "compare_runs.py"
 
 
 def describe_methods(run: Run) -> dict[str, Any]:
     """What the template shows; `compared` is None where nothing was compared."""
-    found = load_artefact(run, "comparison.json", _SCRIPT)
+    found = load_artefact(run, run.root / "comparison.json", "compare")
     if found is None:
         return {"compared": None}
-    promptings = [name for name in PROMPTINGS if found.has("rates", name)]
-    if not promptings:
+    sources = [name for name in SOURCES if found.has("rates", name)]
+    if not sources:
         raise found.damaged("no rates")
     return {
         "compared": found,
-        "promptings": promptings,
-        "leads": {name: _lead(found, name) for name in promptings},
-        "ranked": _ranked(found, promptings),
+        "sources": {name: SOURCES[name] for name in sources},
+        "leads": {name: _lead(found, name) for name in sources},
+        "ranked": _ranked(found, sources),
         "runs": [_run(found, place) for place in range(len(found.rows("runs")))],
-        "figure": keep(run, "methods", draw_methods(found)),
+        "figure": save_figure(run, "methods", draw_methods(found)),
     }
 
 
-def _lead(found: Artefact, prompting: str) -> dict[str, Any]:
+def _lead(found: Artefact, source: str) -> dict[str, Any]:
     """Who is first, who second, and how far before."""
-    keys = ("rates", prompting, "lead")
+    keys = ("rates", source, "lead")
     points = {name: 100 * found.number(*keys, name) for name in ("mean", "low", "high")}
     return {
         "first": _name(found.at(*keys, "first")),
@@ -47,22 +45,22 @@ def _lead(found: Artefact, prompting: str) -> dict[str, Any]:
     }
 
 
-def _ranked(found: Artefact, promptings: list[str]) -> list[dict[str, Any]]:
-    """Each method with its rates, best first on the first prompting."""
+def _ranked(found: Artefact, sources: list[str]) -> list[dict[str, Any]]:
+    """Each method with its rates, best first under the first prompt."""
     places = {
-        prompting: {row["method"]: place for place, row in enumerate(found.rows("rates", prompting, "methods"))}
-        for prompting in promptings
+        source: {row["method"]: place for place, row in enumerate(found.rows("rates", source, "methods"))}
+        for source in sources
     }
     return [
         {
             "method": _name(method),
             "rates": {
-                prompting: _rate(found, ("rates", prompting, "methods", places[prompting][method], "exact"))
-                for prompting in promptings
-                if method in places[prompting]
+                source: _rate(found, ("rates", source, "methods", places[source][method], "right"))
+                for source in sources
+                if method in places[source]
             },
         }
-        for method in places[promptings[0]]
+        for method in places[sources[0]]
     ]
 
 
@@ -82,10 +80,10 @@ def _run(found: Artefact, place: int) -> dict[str, Any]:
     return {
         "method": _name(row.get("method")),
         "seed": found.show(*keys, "seed"),
-        "exact": {
-            name: found.show(*keys, "exact", name, "rate", form="percent")
-            for name in PROMPTINGS
-            if found.has(*keys, "exact", name)
+        "exact_match": {
+            name: found.show(*keys, "exact_match", name, "rate", form="percent")
+            for name in SOURCES
+            if found.has(*keys, "exact_match", name)
         },
         "kl": found.show(*keys, "kl_nats_per_token", form="fixed3"),
         "chat_kl": found.show(*keys, "chat_kl_nats_per_token", form="fixed3"),

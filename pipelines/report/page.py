@@ -24,13 +24,13 @@ from pipelines.errors import PipelineError
 from pipelines.html import page_environment, policy_hash
 from pipelines.report.attention import Explorer, Matrix, describe_attention, load_explorer
 from pipelines.report.behaviour import describe_behaviour
-from pipelines.report.labels import describe_labels, judge_samples
+from pipelines.report.labels import describe_labels, verify_samples
 from pipelines.report.methods import describe_methods
 from pipelines.report.provenance import describe_provenance
 from pipelines.report.update import describe_update
 from pipelines.run.files import write_text
 from pipelines.run.folder import Run
-from pipelines.run.stages import PLAN
+from pipelines.run.stages import plan
 from pipelines.tasks import Handout, handout_path, load_handout
 from pipelines.text import clip
 
@@ -43,7 +43,7 @@ class Section:
     """A part of the page: its heading, what it shows, and its answer in one line."""
 
     name: str
-    over: str
+    eyebrow: str
     """What stands over the heading."""
     title: str
     answer: Markup | None
@@ -55,9 +55,9 @@ class Section:
 def render_report(config: Config, run: Run) -> dict[str, Any]:
     """Write `report.html` and `figures/`; returns the page's size."""
     handout = load_handout(handout_path(config, run))
-    sheet = judge_samples(handout)
+    sheet = verify_samples(handout)
     environment = _environment(run)
-    described = _described(run, config.rounds, handout, sheet)
+    described = _described(run, handout, sheet)
     sections = {one[0]: _section(environment, *one) for one in described}
     page = environment.get_template("report.html.j2").render(
         **_shell(_explorer(run)),
@@ -72,18 +72,18 @@ def render_report(config: Config, run: Run) -> dict[str, Any]:
     return {"kilobytes": len(page.encode()) // 1000}
 
 
-def _described(run: Run, rounds: int, handout: Handout, sheet: Context) -> list[Described]:
+def _described(run: Run, handout: Handout, sheet: Context) -> list[Described]:
     """Every section's name, what stands over its heading, the heading, and what it shows."""
     asked = {"handout": handout}
     described: list[Described] = [
         ("attention", "Question 1", "Which attention weights does it compute, and which must be 0?",
          lambda: {**describe_attention(run), **asked}),
         ("labels", "Question 2a", "How do we get a label that one sample is better?",
-         lambda: {**describe_labels(run, rounds), **sheet, **asked}),
+         lambda: {**describe_labels(run), **sheet, **asked}),
         ("update", "Question 2b", "How does that label update the model?", lambda: describe_update(run)),
         ("methods", "Question 2b, other answers", "Which update did best on the same samples?",
          lambda: describe_methods(run)),
-        ("behaviour", "What changed", "Held-out prompts, before and after",
+        ("behaviour", "What changed", "Test tasks, before and after",
          lambda: {**describe_behaviour(run, handout), **asked}),
         ("provenance", "Provenance", "What made this page", lambda: describe_provenance(run)),
     ]  # fmt: skip
@@ -94,12 +94,12 @@ def _described(run: Run, rounds: int, handout: Handout, sheet: Context) -> list[
 def _environment(run: Run) -> jinja2.Environment:
     environment = page_environment("pipelines.report")
     environment.filters.update(clip=clip)
-    environment.globals.update(command=_commands(run), whole_run=_command(run, "run_pipeline.py"))
+    environment.globals.update(command=_commands(run), whole_run=_command(run, "run"))
     return environment
 
 
 def _section(
-    environment: jinja2.Environment, name: str, over: str, title: str, describe: Callable[[], Context]
+    environment: jinja2.Environment, name: str, eyebrow: str, title: str, describe: Callable[[], Context]
 ) -> Section:
     """One part of the page; where an artefact is damaged, the part says which."""
     answer, context = None, None
@@ -111,7 +111,7 @@ def _section(
     except PipelineError as error:
         body = Markup('<p class="damaged" role="alert">Damaged: {}</p>').format(clip(str(error)).text)
         answer, context = None, None
-    return Section(name=name, over=over, title=title, answer=answer, body=body, context=context)
+    return Section(name=name, eyebrow=eyebrow, title=title, answer=answer, body=body, context=context)
 
 
 def _shell(explorer: Explorer | None) -> Context:
@@ -150,11 +150,11 @@ def _closing_key(run: Run, handout: Handout) -> str:
 
 def _commands(run: Run) -> dict[str, str]:
     """What to type to run a stage of this run, or to compare labelers."""
-    named = {stage.name: _command(run, stage.script, *stage.arguments) for stage in PLAN}
-    label = _command(run, "label_pairs.py", "--labeler", "validator")
-    return {**named, "label": label, "compare": _command(run, "compare_labelers.py")}
+    named = {stage.name: _command(run, stage.verb, *stage.arguments) for stage in plan(run)}
+    label = _command(run, "label", "--labeler", "verifier")
+    return {**named, "label": label, "agreement": _command(run, "label", "--agreement")}
 
 
-def _command(run: Run, script: str, *arguments: str) -> str:
+def _command(run: Run, verb: str, *arguments: str) -> str:
     options = ["--config", str(run.config_file), "--run", str(run.root), *arguments]
-    return shlex.join(["python", f"scripts/{script}", *options])
+    return shlex.join(["attend-and-prefer", verb, *options])

@@ -1,7 +1,7 @@
 """Question 2b on the page: the loss as a formula, one pair's numbers in it, the rounds, and the course of training.
 
-Reads a run's `training/` and manifest; returns what its template shows. The formula is that of the run's own method;
-only DPO's sigmoid loss is followed number by number.
+Reads the training folder of the last round that was trained, and the manifest; returns what its template shows. The
+formula is that of the run's own method; only DPO's sigmoid loss is followed number by number.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from markupsafe import Markup
 from rapidfuzz.distance import Prefix
 
 from pipelines.report.artefacts import Artefact, load_artefact, manifest_of
-from pipelines.report.figures import draw_curves, keep
+from pipelines.report.figures import draw_curves, save_figure
 from pipelines.report.labels import around
-from pipelines.run.folder import Run
+from pipelines.run.folder import Round, Run
+from pipelines.run.stages import PHASES, round_stages
 from pipelines.text import clip
 
-_SCRIPT = "train_dpo.py"
-_ROUND = ("sample", "pair", "train")
 _TOTALS = {
     "steps": "count",
     "pairs": "count",
@@ -30,39 +29,49 @@ _TOTALS = {
 """Facts of a training of which the page tells the sum over the rounds, and how each is written."""
 _TOLD_IF_ANY = ("replayed_pairs", "rehearsed_rows")
 _ENDING_STEPS = 5
-_PHASES = ("before", "after")
 _LOSSES = ("sigmoid",)
 """Loss types that the steps below compute."""
 
 
 def describe_update(run: Run) -> dict[str, Any]:
     """What the template of question 2b shows; `log` is None where nothing was trained."""
-    log = load_artefact(run, "training/log.json", _SCRIPT)
     manifest = manifest_of(run)
-    if log is None or not manifest.has("stages", "train"):
-        return {"log": None}
-    facts = manifest.table("stages", "train")
-    rounds = round_names(manifest)
+    rounds = {place: {stage.verb: stage.name for stage in round_stages(place)} for place in run.every_round}
+    trained = [place for place in rounds if manifest.has("stages", rounds[place]["train"])]
+    last = rounds[trained[-1]]["train"] if trained else "train_1"
+    log = _load(trained[-1], "log.json") if trained else None
+    if log is None:
+        return {"log": None, "last": last}
+    facts = manifest.table("stages", last)
     entries = [log.table(place) for place in range(len(log.rows()))]
     return {
         "log": log,
         "manifest": manifest,
+        "last": last,
         "method": facts.get("method", "dpo"),
         "alerts": [clip(str(alert)).text for alert in facts.get("alerts") or ()],
         "margins": _margins(log),
-        "rounds": rounds,
-        "totals": {fact: _total(manifest, [names["train"] for names in rounds], fact) for fact in _TOTALS},
-        "worked": _worked(run),
-        "figure": keep(run, "training", draw_curves(entries)),
-        "has_held_out": any("held_out/exact" in row for row in entries),
+        "rounds": list(rounds.values()),
+        "totals": {fact: _total(manifest, [rounds[place]["train"] for place in trained], fact) for fact in _TOTALS},
+        "worked": _worked(trained[-1]),
+        "figure": save_figure(run, "training", draw_curves(entries)),
+        "validated": _validated(manifest, last),
+        "has_validation": any("validation/pass_rate" in row for row in entries),
     }
 
 
-def round_names(manifest: Artefact) -> list[dict[str, str]]:
-    """The names of each round's stages, in order: those of the last round bear no number."""
-    stages = manifest.table("stages")
-    earlier = sorted(int(name.removeprefix("train_")) for name in stages if name.removeprefix("train_").isdecimal())
-    return [{name: f"{name}{suffix}" for name in _ROUND} for suffix in [*(f"_{number}" for number in earlier), ""]]
+def _load(place: Round, name: str) -> Artefact | None:
+    return load_artefact(place.run, place.training / name, f"train --round {place.number}")
+
+
+def _validated(manifest: Artefact, train: str) -> dict[str, str] | None:
+    """What validation showed before the first step and of the selected weights, by what they were selected by."""
+    keys = ("stages", train, "validation")
+    if not manifest.has(*keys):
+        return None
+    measure = "exact_match" if manifest.has(*keys, "selected", "validation/exact_match") else "pass_rate"
+    ends = {end: manifest.show(*keys, end, f"validation/{measure}", form="percent") for end in ("before", "selected")}
+    return {"measure": measure.replace("_", " "), **ends}
 
 
 def _total(manifest: Artefact, stages: list[str], fact: str) -> Markup | None:
@@ -87,9 +96,9 @@ def _margins(log: Artefact) -> dict[str, Markup] | None:
     }
 
 
-def _worked(run: Run) -> dict[str, Any] | None:
+def _worked(place: Round) -> dict[str, Any] | None:
     """The first pair's numbers put into DPO's loss, step by step (Rafailov et al. 2023, arXiv 2305.18290, eq. 7)."""
-    pair = load_artefact(run, "training/worked_pair.json", _SCRIPT)
+    pair = _load(place, "worked_pair.json")
     if pair is None:
         return None
     chosen, rejected = str(pair.at("chosen")), str(pair.at("rejected"))
@@ -100,7 +109,7 @@ def _worked(run: Run) -> dict[str, Any] | None:
         "request": clip(str(pair.at("prompt", len(pair.rows("prompt")) - 1, "content"))),
         "chosen": around(chosen, same),
         "rejected": around(rejected, same),
-        "steps": {phase: _steps(pair, phase) for phase in _PHASES},
+        "steps": {phase: _steps(pair, phase) for phase in PHASES},
         "losses": [clip(name, 40).text for name in losses],
         "has_loss": any(name in _LOSSES for name in losses),
     }

@@ -90,6 +90,11 @@ def repair(folder: Path) -> int:
 
 def read_batches(folder: Path) -> Iterator[Batch]:
     """Every stored batch. DataError names file and line of one that is damaged, or that stores a sample twice."""
+    return (batch for _, _, batch in numbered_batches(folder))
+
+
+def numbered_batches(folder: Path) -> Iterator[tuple[Path, int, Batch]]:
+    """Every stored batch with its file and its line, from 1; raises as `read_batches`."""
     seen: set[int] = set()
     for path in _files(folder):
         for number, batch in enumerate(_read_file(path), start=1):
@@ -98,7 +103,7 @@ def read_batches(folder: Path) -> Iterator[Batch]:
             if len(keys) < len(batch.samples) or keys & seen:
                 raise DataError(f"{path}:{number}: samples of {batch.task_id!r} stand here twice; delete this line")
             seen |= keys
-            yield batch
+            yield path, number, batch
 
 
 def read_samples(folder: Path) -> dict[str, list[Sample]]:

@@ -6,6 +6,7 @@ Everything else, arguments, losses, metrics, callbacks, is TRL's.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from datasets import Dataset
@@ -36,7 +37,7 @@ class _LeavesCutOffOpen:
             return prepared
         end = turn_end(processing_class)
 
-        def leave_open(row: dict[str, Any]) -> dict[str, Any]:
+        def leave_open(row: Mapping[str, Any]) -> dict[str, Any]:
             ids = {FINISH_REASONS[name]: row[FINISH_REASONS[name]] for name in known}
             cut = {FINISH_REASONS[name] for name in known if row[name] == "length"}
             return {

@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -22,7 +23,7 @@ READ_TEXTS = """() => [...document.querySelectorAll('[data-text]')].map((one) =>
   ({source: one.dataset.text, text: one.textContent}))"""
 _QUOTED = (
     "[data-source], code, q, .given, .symbol, .formula, .prose, .cut, sub, "  # files, texts of unknown origin, formulas
-    "label, h1, h2, .over, .question, nav, script, style, #worksheet"  # headings of the handout, and what is not shown
+    "label, h1, h2, .eyebrow, .question, nav, script, style, #worksheet"  # the handout's headings, what is not shown
 )
 READ_STRAY_DIGITS = """(quoted) => {
   const found = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -43,16 +44,13 @@ def written(value: Any, form: str) -> str:
     if form in ("text", "words", "hash"):
         text = str(value).replace("_", " ") if form == "words" else str(value)
         return text[:16] if form == "hash" else text if len(text) <= 200 else text[:200] + "…"
-    numbers = {
-        "count": "{:,}", "percent": "{:.0%}", "share": "{:.0%}", "exact": "{:.1e}", "whole": "{:.0f}",
-        "fixed1": "{:.1f}", "fixed2": "{:.2f}", "fixed3": "{:.3f}", "fixed4": "{:.4f}",
-        "signed1": "{:+.1f}", "signed2": "{:+.2f}", "signed4": "{:+.4f}",
-    }  # fmt: skip
     if form == "minutes":
         return f"{value / 60:.1f}"
     if form == "exact" and value == 0:
         return "0"
-    text = numbers[form].format(value)
+    kind, digits = form.rstrip("0123456789"), form[-1]
+    specs = {"count": ",", "percent": ".0%", "share": ".0%", "exact": ".1e", "whole": ".0f"}
+    text = format(value, specs.get(kind) or {"fixed": f".{digits}f", "signed": f"+.{digits}f"}[kind])
     if re.fullmatch(r"-0\.?0*", text):
         text = text.replace("-", "+" if form.startswith("signed") else "")
     text = text.replace("%", " %" if form == "percent" else "")
@@ -65,23 +63,30 @@ class Oracle:
     def __init__(self, run: Path) -> None:
         self.run = run
 
+    def contradicted(self, quotes: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+        """Those of the page's quotes that the files do not bear out, with what they say."""
+        told = [one for one in quotes if one["formula"] not in ("layer shown", "head shown")]  # the matrices' own tests
+        wanted = [written(self.expected(one["source"], one["formula"]), one["form"]) for one in told]
+        return [(one, text) for one, text in zip(told, wanted, strict=True) if one["text"] != text]
+
     def expected(self, source: str, formula: str | None) -> Any:
         """The value that the page should show for a place and, if it is computed, a formula; several places add up."""
         if " " in source:
             return sum(self.expected(place, None if formula == "sum" else formula) for place in source.split(" "))
         name, _, pointer = source.partition("#")
+        name = unquote(name)
         keys = [unquote(key).replace("~1", "/").replace("~0", "~") for key in pointer.split("/")[1:]]
         if formula is None:
             return self.at(name, keys)
         if ": " in formula:
-            return self._worked(*formula.split(": "))
-        return getattr(self, "_" + _COMPUTED[formula])(name, keys)
+            return self.worked(name, *formula.split(": "))
+        return _COMPUTED[formula](self, name, keys)
 
     def at(self, name: str, keys: list[str]) -> Any:
         if name.endswith(".safetensors"):
             layer, head, query, key = map(int, keys)
             return float(self._maps(name).head(layer, head)[query, key])
-        found = self._read(name)
+        found = self.read(name)
         for key in keys:
             found = found[int(key)] if isinstance(found, list) else found[key]
         return found
@@ -91,80 +96,41 @@ class Oracle:
         return AttentionMaps.load(self.run / name.removesuffix(".safetensors"))
 
     @functools.cache  # noqa: B019 - one oracle per module
-    def _read(self, name: str) -> Any:
+    def read(self, name: str) -> Any:
         path = self.run / name
         if path.is_dir():
-            return [row for file in path.glob("*.parquet") for row in pyarrow.parquet.read_table(file).to_pylist()]
+            parts = (file for file in path.iterdir() if file.suffix in (".parquet", ".jsonl"))
+            return [row for file in sorted(parts) for row in self.read(f"{name}/{file.name}")]
         if path.suffix == ".parquet":
             return pyarrow.parquet.read_table(path).to_pylist()
         if path.suffix == ".jsonl":
             return [json.loads(line) for line in path.read_text().splitlines()]
         return yaml.safe_load(path.read_text()) if path.suffix == ".yaml" else json.loads(path.read_text())
 
-    def _rows(self, name: str, keys: list[str]) -> int:
-        return len(self._read(name))
+    def groups(self, name: str) -> int:
+        return len(self.read(name)["groups"])
 
-    def _above_diagonal(self, name: str, keys: list[str]) -> int:
-        return math.comb(len(self._read(name)["groups"]), 2)
-
-    def _symbols(self, name: str, keys: list[str]) -> int:
-        return len(self._read(name)["groups"])
-
-    def _heads(self, name: str, keys: list[str]) -> int:
-        shape = self._read(name)["shape"]
-        return shape[0] * shape[1]
-
-    def _negated(self, name: str, keys: list[str]) -> float:
-        return -self.at(name, keys)
-
-    def _mean(self, name: str, keys: list[str]) -> float:
-        values = self.at(name, keys)
-        return math.fsum(values) / len(values)
-
-    def _negated_mean(self, name: str, keys: list[str]) -> float:
-        return -self._mean(name, keys)
-
-    def _offset(self, name: str, keys: list[str]) -> int | None:
+    def offset(self, name: str, keys: list[str]) -> int | None:
         try:
             parse_json(self.at(name, keys))
         except JSONRejected as rejected:
             return rejected.offset
         return None
 
-    def _divergence(self, name: str, keys: list[str]) -> int:
+    def divergence(self, name: str, keys: list[str]) -> int:
         row = self.at(name, keys)
         chosen, rejected = (row[side][0]["content"] for side in ("chosen", "rejected"))
         return next(place for place in range(len(chosen) + 1) if chosen[: place + 1] != rejected[: place + 1])
 
-    def _margins(self, name: str) -> list[float]:
-        return [row["rewards/margins"] for row in self._read(name) if "rewards/margins" in row and "loss" in row][-5:]
+    def margins(self, name: str) -> list[float]:
+        return [row["rewards/margins"] for row in self.read(name) if "rewards/margins" in row and "loss" in row][-5:]
 
-    def _last_steps(self, name: str, keys: list[str]) -> int:
-        return len(self._margins(name))
+    def zero_shot(self, name: str) -> list[dict[str, Any]]:
+        samples = [sample for line in self.read(name) for sample in line["samples"]]
+        return [sample["verdict"] for sample in samples if sample["source"] == "zero_shot"]
 
-    def _last_margin(self, name: str, keys: list[str]) -> float:
-        return math.fsum(self._margins(name)) / len(self._margins(name))
-
-    def _bare(self, name: str, keys: list[str]) -> int:
-        return sum(row["completion"]["prompting"] == "bare" for row in self._read(name))
-
-    def _bare_failures(self, name: str, keys: list[str]) -> int:
-        tiers = ("parses", "root_type", "schema_valid", "exact")
-        verdicts = [row["verdict"] for row in self._read(name) if row["completion"]["prompting"] == "bare"]
-        return sum(any(verdict[tier] is False for tier in tiers) for verdict in verdicts)
-
-    def _seconds(self, name: str, keys: list[str]) -> float:
-        return math.fsum(stage["seconds"] for what, stage in self.at(name, keys).items() if what != "report")
-
-    def _points(self, name: str, keys: list[str]) -> float:
-        return 100 * self.at(name, keys)
-
-    def _both_seconds(self, name: str, keys: list[str]) -> float:
-        row = self.at(name, keys)
-        return row["sampling_seconds"] + row["training_seconds"]
-
-    def _worked(self, phase: str, what: str) -> float:
-        pair = self._read("training/worked_pair.json")
+    def worked(self, name: str, phase: str, what: str) -> float:
+        pair = self.read(name)
         now, was = pair[phase], pair["reference"]
         chosen, rejected = (now[f"{side}_logp"] - was[f"{side}_logp"] for side in ("chosen", "rejected"))
         margin = pair["beta"] * (chosen - rejected)
@@ -172,21 +138,33 @@ class Oracle:
         return {"log-ratio of chosen": chosen, "log-ratio of rejected": rejected, "margin": margin, "loss": loss}[what]
 
 
-_COMPUTED = {
-    "rows": "rows",
-    "n (n − 1) / 2 of the symbols": "above_diagonal",
-    "symbols": "symbols",
-    "layers × heads": "heads",
-    "−x": "negated",
-    "mean": "mean",
-    "−mean": "negated_mean",
-    "offset": "offset",
-    "first divergence": "divergence",
-    "last steps": "last_steps",
-    "mean margin of last steps": "last_margin",
-    "bare completions": "bare",
-    "bare completions that fail": "bare_failures",
-    "in points": "points",
-    "sampling and training": "both_seconds",
-    "sum of seconds without the report": "seconds",
+def _mean(values: list[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _fails(verdict: dict[str, Any]) -> bool:
+    return any(verdict[tier] is False for tier in ("parses", "root_type", "schema_valid", "exact_match"))
+
+
+_COMPUTED: dict[str, Callable[[Oracle, str, list[str]], Any]] = {
+    "rows": lambda files, name, keys: len(files.read(name)),
+    "n (n − 1) / 2 of the symbols": lambda files, name, keys: math.comb(files.groups(name), 2),
+    "symbols": lambda files, name, keys: files.groups(name),
+    "layers × heads": lambda files, name, keys: math.prod(files.at(name, keys)[:2]),
+    "−x": lambda files, name, keys: -files.at(name, keys),
+    "mean": lambda files, name, keys: _mean(files.at(name, keys)),
+    "−mean": lambda files, name, keys: -_mean(files.at(name, keys)),
+    "offset": Oracle.offset,
+    "first divergence": Oracle.divergence,
+    "last steps": lambda files, name, keys: len(files.margins(name)),
+    "mean margin of last steps": lambda files, name, keys: _mean(files.margins(name)),
+    "zero-shot completions": lambda files, name, keys: len(files.zero_shot(name)),
+    "zero-shot completions that fail": lambda files, name, keys: sum(map(_fails, files.zero_shot(name))),
+    "in points": lambda files, name, keys: 100 * files.at(name, keys),
+    "sampling and training": lambda files, name, keys: math.fsum(
+        files.at(name, keys)[what] for what in ("sampling_seconds", "training_seconds")
+    ),
+    "sum of seconds without the report": lambda files, name, keys: math.fsum(
+        stage["seconds"] for what, stage in files.at(name, keys).items() if what != "report"
+    ),
 }

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.report.conftest import opened
+
 
 @pytest.fixture(scope="module")
 def file(begun, shipped: str) -> Path:
@@ -13,51 +15,31 @@ def file(begun, shipped: str) -> Path:
     return begun(shipped)
 
 
-@pytest.fixture
-def context(browser):
-    context = browser.new_context(accept_downloads=True)
-    yield context
-    context.close()
-
-
-def opened(context, file: Path):
-    page = context.new_page()
-    page.goto(file.as_uri())
-    page.wait_for_selector("html[data-ready]", state="attached", timeout=10_000)
-    return page
-
-
-def saved(page, button: str, folder: Path) -> Path:
+def saved(page) -> str:
     with page.expect_download() as download:
-        page.click(button)
-    path = folder / download.value.suggested_filename
-    download.value.save_as(path)
-    return path
+        page.click("#closing-markdown")
+    return Path(download.value.path()).read_text()
 
 
-def test_answers_survive_a_reload_and_stay_with_their_run(context, file: Path, tmp_path: Path):
-    page = opened(context, file)
+def test_answers_survive_a_reload(show, file: Path):
+    page = show(file)
     page.fill("#closing-2", "why the zeros")
     page.reload()
     assert page.input_value("#closing-2") == "why the zeros"
     assert page.input_value("#closing-1") == ""
-    other = tmp_path / "other.html"
-    key = page.get_attribute("#closing", "data-key")
-    other.write_text(file.read_text().replace(key, "0" * 16))
-    assert opened(context, other).input_value("#closing-2") == ""
 
 
-def test_markdown_holds_the_answered_questions_alone(context, file: Path, tmp_path: Path):
-    page = opened(context, file)
+def test_markdown_holds_the_answered_questions_alone(show, file: Path):
+    page = show(file)
     page.fill("#closing-5", "more heads")
     page.fill("#closing-name", "Ada")
-    text = saved(page, "#closing-markdown", tmp_path).read_text()
+    text = saved(page)
     question = "What are you curious, hopeful, or excited about?"
     assert text == f"# Closing questions\n\nAda\n\n## {question}\n\nmore heads\n"
 
 
-def test_what_cannot_be_read_back_is_said_and_does_no_harm(context, file: Path):
-    page = opened(context, file)
+def test_what_cannot_be_read_back_is_said_and_does_no_harm(show, file: Path):
+    page = show(file)
     key = "closing-questions/" + page.get_attribute("#closing", "data-key")
     page.evaluate("([key, text]) => localStorage.setItem(key, text)", [key, "{"])
     page.reload()
@@ -67,14 +49,15 @@ def test_what_cannot_be_read_back_is_said_and_does_no_harm(context, file: Path):
     assert page.input_value("#closing-1") == "anew"
 
 
-def test_pages_of_two_runs_keep_their_answers_apart(context, file: Path, begun, shipped: str):
-    opened(context, file).fill("#closing-3", "mine")
-    assert opened(context, begun(shipped)).input_value("#closing-3") == ""
-    assert opened(context, file).input_value("#closing-3") == "mine"
+def test_pages_of_two_runs_keep_their_answers_apart(show, file: Path, begun, shipped: str):
+    reader = show(file)
+    reader.fill("#closing-3", "mine")
+    assert opened(reader.context, begun(shipped)).input_value("#closing-3") == ""
+    assert opened(reader.context, file).input_value("#closing-3") == "mine"
 
 
-def test_what_was_written_is_saved_as_it_is_however_long(context, file: Path, tmp_path: Path):
-    page = opened(context, file)
+def test_what_was_written_is_saved_as_it_is_however_long(show, file: Path):
+    page = show(file)
     text = "</textarea><script>alert(1)</script>" + "x" * 100_000
     page.fill("#closing-4", text)
-    assert saved(page, "#closing-markdown", tmp_path).read_text().endswith(f"\n\n{text}\n")
+    assert saved(page).endswith(f"\n\n{text}\n")

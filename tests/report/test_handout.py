@@ -10,9 +10,8 @@ import yaml
 from pipelines.attention import encode, probe
 from pipelines.attention.scores import most_selective_head
 from tests.attention.planted import maps_of, random_rows
-from tests.report.conftest import do, make_run, plant_samples, render
-from tests.report.oracle import READ_QUOTES, Oracle, stray_digits, written
-from tests.report.test_numbers import SHOWN
+from tests.report.conftest import do, make_run, plant, render
+from tests.report.oracle import READ_QUOTES, Oracle, stray_digits
 
 HANDOUT = {
     "sequence": ["x", "y", "x", "y", "x"],
@@ -29,11 +28,9 @@ def run(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("teacher")
     (folder / "handout.yaml").write_text(yaml.safe_dump(HANDOUT))
     run = make_run(folder, tiny_folder, attention={"handout": str(folder / "handout.yaml")})
-    plant_samples(run, run)
-    for script in ("judge_completions", "build_preferences"):
-        do(run, script)
-    for script in ("probe_attention", "evaluate_policy"):
-        do(run, script, "--phase", "before")
+    plant(run, 1)
+    for verb in ("pair", "probe", "evaluate"):
+        do(run, verb)
     render(run)
     return run
 
@@ -49,7 +46,7 @@ def test_its_sequence_is_the_matrix(page):
     assert page.locator("#attention ~ .beside table").first.locator("td.hidden").all_inner_texts() == ["0"] * 10
 
 
-def test_its_samples_are_judged_by_the_tier_that_tells_them_apart(page):
+def test_its_samples_are_verified_by_the_tier_that_tells_them_apart(page):
     text = page.inner_text("section[aria-labelledby=labels]")
     assert "is it the value asked for?" in text
     assert 'So {"name": "Ada", "age": 36} is better than {"name": "Ada", "age": "36"}' in text
@@ -66,12 +63,7 @@ def test_its_questions_are_the_closing_ones(page):
 
 
 def test_its_numbers_are_the_stored_ones_too(page, run: Path):
-    oracle = Oracle(run)
-    quotes = [one for one in page.evaluate(READ_QUOTES) if one["formula"] not in SHOWN]
-    shown = [(one["source"], one["text"]) for one in quotes]
-    assert shown == [
-        (one["source"], written(oracle.expected(one["source"], one["formula"]), one["form"])) for one in quotes
-    ]
+    assert Oracle(run).contradicted(page.evaluate(READ_QUOTES)) == []
     assert stray_digits(page) == []
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.records import Completion, Task, dump_lines, load_lines
-from tests.report.conftest import do, render
+from pipelines.records import Task, dump_lines, load_lines
+from pipelines.samples import store
+from tests.report.conftest import do, edit, render
 
 HOSTILE = (
     "</textarea></code></q></style></script><script>alert(1)</script>"
@@ -21,12 +22,12 @@ HOSTILE = (
 LONG = 100_000
 CHANGES = (
     ("evaluation/chat.json", lambda tree: [row.update(after=HOSTILE, prompt=HOSTILE) for row in tree["answers"]]),
-    ("training/worked_pair.json", lambda tree: tree.update(chosen=HOSTILE, rejected=HOSTILE[:9] + "x" * LONG)),
-    ("manifest.json", lambda tree: tree["stages"]["train"].update(alerts=[HOSTILE], parameters_moved=HOSTILE)),
-    ("manifest.json", lambda tree: tree["stages"]["pair"]["fates"].update({HOSTILE: 3})),
+    ("rounds/2/training/worked_pair.json", lambda tree: tree.update(chosen=HOSTILE, rejected=HOSTILE[:9] + "x" * LONG)),
+    ("manifest.json", lambda tree: tree["stages"]["train_2"].update(alerts=[HOSTILE], parameters_moved=HOSTILE)),
+    ("manifest.json", lambda tree: tree["stages"]["pair_2"]["outcomes"].update({HOSTILE: 3})),
     ("labels/agreement.json", lambda tree: tree["agreement"][0].update(one=HOSTILE)),
     ("attention/before.json", lambda tree: tree.update(symbol_texts=[HOSTILE] * 5)),
-    ("metrics.json", lambda tree: tree["before"]["bare"].update({HOSTILE: tree["before"]["bare"]["range"]})),
+    ("metrics.json", lambda tree: tree["before"]["zero_shot"].update({HOSTILE: tree["before"]["zero_shot"]["range"]})),
 )
 
 
@@ -34,28 +35,23 @@ CHANGES = (
 def hostile(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The finished run with every text in it replaced by a hostile one, on through the stages that read it."""
     run = Path(shutil.copytree(built, tmp_path_factory.mktemp("hostile") / "run<script>alert(9)<∕script>"))
-    tasks = load_lines(Task, run / "samples" / "tasks.jsonl")
+    tasks = load_lines(Task, run / "tasks.jsonl")
     renamed = [dataclasses.replace(task, prompt=HOSTILE, family=HOSTILE) for task in tasks]
-    (run / "samples" / "tasks.jsonl").write_text(dump_lines(renamed))
-    samples = load_lines(Completion, run / "samples" / "completions.jsonl")
-    spoilt = [dataclasses.replace(row, text=HOSTILE + row.text) if row.index else row for row in samples]
-    (run / "samples" / "completions.jsonl").write_text(dump_lines(spoilt))
-    for script in ("judge_completions", "build_preferences"):
-        do(run, script, "--round", "2")
-    rows = [json.loads(line) for line in (run / "evaluation" / "after.jsonl").read_text().splitlines()]
-    for number, row in enumerate(rows):
-        row["completion"]["text"] = HOSTILE if number % 2 else "[" + '"x",' * (LONG // 4)
-    (run / "evaluation" / "after.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (run / "tasks.jsonl").write_text(dump_lines(renamed))
+    say(run / "rounds" / "2" / "samples", lambda sample: (HOSTILE if sample.index else "") + sample.completion)
+    for verb in ("verify", "pair"):
+        do(run, verb)
+    say(run / "evaluation" / "after", lambda sample: HOSTILE if sample.index else "[" + '"x",' * (LONG // 4))
     for file, change in CHANGES:
         edit(run / file, change)
     render(run)
     return run
 
 
-def edit(file: Path, change) -> None:
-    tree = json.loads(file.read_text())
-    change(tree)
-    file.write_text(json.dumps(tree))
+def say(folder: Path, text_of) -> None:
+    """Put other words into stored samples."""
+    for _ in store.rewrite(folder, lambda sample: dataclasses.replace(sample, completion=text_of(sample))):
+        pass
 
 
 def test_hostile_text_stays_text(show, hostile: Path):

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from pipelines.records import Task
-from pipelines.rewards import verify, score
+from pipelines.rewards import score, verify
 
 SCHEMA = '{"type": "array", "items": {"type": "integer"}, "minItems": 3, "maxItems": 3}'
 TASK = Task(
