@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.command import guarded
+from pipelines.cli import guarded
 
 
 def main(argv: Sequence[str] | None = None) -> int:

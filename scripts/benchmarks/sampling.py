@@ -42,7 +42,7 @@ class Round:
     tokens: int
     """Of completions, end tokens included."""
     passed: float
-    """Share in [0, 1] of the completions that the validator passes."""
+    """Share in [0, 1] of the completions that the verifier passes."""
 
     @property
     def tokens_per_second(self) -> float:
