@@ -1,1 +1,1 @@
-"""From a small causal LM and a JSON validator to attention maps, verdicts, preference pairs and a better model."""
+"""From a small causal LM and a JSON verifier to attention maps, verdicts, preference pairs and a better model."""

@@ -24,7 +24,7 @@ from pipelines.run.processes import is_main_process
 from pipelines.run.shipped import shipped
 from pipelines.run.walk import StageFailedError, perform, walk
 
-DEFAULT_CONFIG = "configs/default.yaml"
+DEFAULT_CONFIG = Path("configs/default.yaml")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SPLITS: dict[str, Any] = {"symbols": ("symbols",), "text": ("text",), "both": ("symbols", "text")}
 _OF_A_RUN = ("config", "overrides", "phase", "run")
@@ -53,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
 
-    def verb(name: str, do: Verb, summary: str, config: str | None = DEFAULT_CONFIG) -> argparse.ArgumentParser:
+    def verb(name: str, do: Verb, summary: str, config: Path | None = DEFAULT_CONFIG) -> argparse.ArgumentParser:
         own = verbs.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         own.set_defaults(do=do)
         if config is not None:
@@ -78,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     shown = verb("report", _report, "one page of a run")
     shown.add_argument("folder", nargs="?", type=Path, metavar="RUN", help="run folder, with its own config.yaml")
     compared = verb(
-        "compare", _compare, "methods on the same samples, or finished runs", "configs/compare-methods.yaml"
+        "compare", _compare, "methods on the same samples, or finished runs", Path("configs/compare-methods.yaml")
     )
     compared.add_argument("folders", nargs="*", type=Path, metavar="RUN", help="a finished run's folder")
     _add_label_options(verb("label", _label, "labels of the same pairs from verifier, judge or person; agreement"))
@@ -89,7 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_run_options(parser: argparse.ArgumentParser, config: str) -> None:
+def _add_run_options(parser: argparse.ArgumentParser, config: Path) -> None:
     parser.add_argument("--config", type=Path, default=config, help="experiment file (default: %(default)s)")
     parser.add_argument("--run", type=Path, help="run folder (default: runs/<name of the config>)")
     parser.add_argument(
@@ -251,7 +251,7 @@ def _probe(arguments: argparse.Namespace) -> None:
     given = {name: value for name, value in vars(arguments).items() if value not in (None, [])}
     for name in ("verb", "do"):
         del given[name]
-    if arguments.config == DEFAULT_CONFIG:  # a path typed by hand is a Path, and was given
+    if arguments.config is DEFAULT_CONFIG:  # the same path typed by hand is another object, and was given
         del given["config"]
     if given.keys() - set(_OF_A_RUN):
         _probe_text(given)

@@ -82,7 +82,7 @@ class TasksConfig:
     families: dict[str, FamilyConfig] = dataclasses.field(default_factory=dict)
     """Procedural families by name."""
     files: tuple[str, ...] = ()
-    """Task files of the user's own: JSON lines with `prompt` and, if known, `schema`, `target`, `messages`."""
+    """Task files of the user's own: JSON lines with `prompt` and, if known, `schema`, `target`, `few_shot`."""
     test_fraction: float = 0.25
     """Share in (0, 1) of a task file's groups that is never trained on."""
     group_by: str | None = None
@@ -192,7 +192,7 @@ class PreferencesConfig:
     allow_truncated_rejected: bool = False
     """Whether a completion cut off by the token limit may be a rejected one. It is never a chosen one."""
     validation_fraction: float = 0.1
-    """Share in [0, 1) of the sampled tasks, by key, that go to the dataset's `test` split instead of `train`."""
+    """Share in [0, 1) of the sampled tasks, by key, that go to the dataset's `validation` split instead of `train`."""
 
     def __post_init__(self) -> None:
         require(
@@ -210,7 +210,7 @@ class PreferencesConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ValidationConfig:
-    """Measuring, during training, the tasks of the dataset's `test` split."""
+    """Measuring, during training, the tasks of the dataset's `validation` split."""
 
     every_steps: int = 20
     samples_per_task: int = 4
@@ -285,7 +285,7 @@ class TrainingConfig:
     prefix_sharing: bool = True
     """With `dpo`: compute what rows have in common once, where the model allows it; false is TRL's trainer as it is."""
     validation: ValidationConfig | None = None
-    """Measure during training, keep the latest weights as good as any, stop early; null for the last weights."""
+    """Measure during training, select the latest weights as good as any, stop early; null for the last weights."""
     average_from: float | None = None
     """A training that reaches its last step ends with the mean of its weights after each step past this share in
     [0, 1) of them; null for the last step's. 0.5 leaves the first half out."""

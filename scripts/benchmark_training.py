@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--model", default="bundled", help="`bundled`, a folder or a Hub id (default: %(default)s)")
     parser.add_argument("--dataset", type=Path, default=Path("data/json-preferences"), help="(default: %(default)s)")
-    parser.add_argument("--config", type=Path, default=Path(DEFAULT_CONFIG), help="whose examples are shown")
+    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="whose examples are shown")
     parser.add_argument("--pair-sets", default=PAIR_SETS, help="comma-separated (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=8, help="pairs per step (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=3, help="counted per process (default: %(default)s)")

@@ -1,7 +1,7 @@
 """transformers' own `generate`, for models whose attention the packed forward pass does not compute.
 
 Same requests, same samples, one request after the other. The draws are torch's, seeded by the request's first seed:
-they depend on how many samples a request has, which is stated here because it cannot be mended from outside.
+they depend on how many samples a request has, which is stated here because it cannot be changed from outside.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def next_tokens(model: PreTrainedModel, continuations: Sequence[Continuation]) -
 def mean_kl_nats(continuations: Sequence[Continuation], policy: NextTokens, reference: NextTokens) -> float:
     """KL(policy ‖ reference) in nats, mean over the completions' tokens; 0 when the two are the same."""
     total, tokens = 0.0, 0
-    # Side by side with its like: a bare prompt among longer ones would be computed at their length.
+    # Side by side with its like: a zero-shot prompt among longer ones would be computed at their length.
     by_length = sorted(continuations, key=lambda one: len(one.prompt) + len(one.completion))
     for start in range(0, len(by_length), _ROWS_AT_A_TIME):
         some = by_length[start : start + _ROWS_AT_A_TIME]

@@ -117,6 +117,6 @@ def _write_table(preferences: Preferences, table: str, folder: Path) -> dict[str
             counts[split] += 1
             if len(waiting[split]) == _ROWS_AT_A_TIME:
                 write(split)
-        for split in [split for split, rows in waiting.items() if rows]:
-            write(split)
+        for name in [name for name, rows in waiting.items() if rows]:
+            write(name)
     return {split: counts[split] for split in ("train", "validation") if counts[split]}

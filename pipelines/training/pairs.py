@@ -17,6 +17,7 @@ from pipelines.errors import DataError
 from pipelines.records import Task
 from pipelines.run.files import hash_files
 from pipelines.run.folder import Round
+from pipelines.run.shipped import shipped
 from pipelines.training.methods import TABLES
 from pipelines.training.replay import replayed_pairs
 from pipelines.training.validation import Question
@@ -104,7 +105,7 @@ def _cache(folder: Path, run: Round) -> str:
 def _source(config: Config, run: Round) -> tuple[Path, str]:
     """The dataset's folder, and what to do when it does not serve."""
     own = config.training.dataset is None
-    folder = run.require(run.dataset, "pair") if own else Path(str(config.training.dataset))
+    folder = run.require(run.dataset, "pair") if own else shipped(str(config.training.dataset))
     advice = "run `attend-and-prefer pair` again" if own else "name a folder with configs `pairs` and `kto`"
     if not folder.is_dir():
         raise DataError(f"training.dataset must be a folder, got {str(folder)!r}; {advice}")
