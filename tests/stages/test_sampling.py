@@ -56,8 +56,8 @@ def texts(run: Path) -> dict[str, list[str]]:
 @pytest.fixture
 def many(tmp_path: Path, tiny_folder: Path) -> Path:
     """A config with work for many batches, which finish one by one."""
-    families = {"range": {"train": 30, "test": 9}, "letters": {"train": 15, "test": 6}}
-    drawing = {"samples_per_task": 6, "max_new_tokens": 30, "few_shot": 1, "batch_size": 12}
+    families = {"range": {"train": 20, "test": 4}, "letters": {"train": 10, "test": 3}}
+    drawing = {"samples_per_task": 6, "max_new_tokens": 16, "few_shot": 1, "batch_size": 12}
     return write_config(
         tmp_path / "many.yaml", tiny_folder, tasks={"families": families}, sampling=drawing, evaluation=drawing
     )
@@ -105,7 +105,7 @@ def kill_often(kills: int, config_file: Path, tmp_path: Path) -> int:
         run = tmp_path / f"run{finished}"
         if not run.exists():
             do(of(config_file, run), "tasks")
-        more = moments.choice([0, 1, moments.randrange(60_000)]) if killed < kills else sys.maxsize
+        more = moments.choice([0, 1, moments.randrange(40_000)]) if killed < kills else sys.maxsize
         until = more + stored_bytes(place(run))
         if kill_when(begin(["sample", *of(config_file, run)]), lambda: stored_bytes(place(run)) >= until):  # noqa: B023 - called here
             assert found(run) == wanted(run)
@@ -179,9 +179,8 @@ def test_samples_that_are_no_longer_asked_for_are_set_aside_and_counted(
     sampled.write_text("\n".join([json.dumps({**row, "settings": {**row["settings"], **changed}}), *others, ""]))
     do(arguments, "sample")
     assert "from earlier 12, set aside 4" in capsys.readouterr().out.replace("processes 1, ", "")
-    assert [json.loads(line)["samples"] for line in (sampled.parent / "unused" / "00000.jsonl").open()] == [
-        row["samples"]
-    ]
+    aside = sampled.parent / "unused" / "00000.jsonl"
+    assert [json.loads(line)["samples"] for line in aside.read_text().splitlines()] == [row["samples"]]
     assert found(tmp_path / "run") == wanted(tmp_path / "run")
 
 
