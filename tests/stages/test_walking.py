@@ -28,7 +28,7 @@ def run(planted: Path) -> Run:
 def test_a_run_does_what_is_missing_and_a_second_one_skips_it(run: Run, arguments: list[str], capfd):
     do(arguments, "run")
     stages = run.manifest()["stages"]
-    assert list(stages) == ["sample_1", *(stage.name for stage in plan(run) if stage.name != "sample_1")]
+    assert set(stages) == {stage.name for stage in plan(run)}
     assert stages["train_1"]["processes"] == 1
     first = capfd.readouterr().out
     assert first.count("up to date, skipped") == 1
