@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import shutil
 import signal
@@ -11,50 +13,84 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cli import main
 from pipelines.run.folder import Run
-from pipelines.run.stages import plan, sample_stage
+from pipelines.run.stages import evaluate_stage, plan, sample_stage, train_stage
 from tests.stages.conftest import CTRL_C, ROOT, do, load_run
+
+SKIPPED = "up to date, skipped"
+
+
+def walk(run: Run) -> str:
+    """Do `run`; returns what it said."""
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        do(["--config", str(run.config_file), "--run", str(run.root)], "run")
+    return said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def walked(trained_once: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, str]:
+    """A run that took the planted samples for its own, and what it said."""
+    run = load_run(shutil.copytree(trained_once["planted"], tmp_path_factory.mktemp("walked") / "run"))
+    run.record_stage(sample_stage(run.last), {"tokens": 160, "seconds": 1.5})
+    return run, walk(run)
 
 
 @pytest.fixture
-def run(planted: Path) -> Run:
-    """A run that takes the planted samples for its own."""
-    run = load_run(planted)
-    run.record_stage(sample_stage(run.last), {"tokens": 160, "seconds": 1.5})
-    return run
+def run(walked: tuple[Run, str], tmp_path: Path) -> Run:
+    """A copy of it."""
+    return load_run(shutil.copytree(walked[0].root, tmp_path / "run"))
 
 
-def test_a_run_does_what_is_missing_and_a_second_one_skips_it(run: Run, arguments: list[str], capfd):
-    do(arguments, "run")
-    stages = run.manifest()["stages"]
-    assert set(stages) == {stage.name for stage in plan(run)}
-    assert stages["train_1"]["processes"] == 1
-    first = capfd.readouterr().out
-    assert first.count("up to date, skipped") == 1
-    do(arguments, "run")
-    assert capfd.readouterr().out.count("up to date, skipped") == 7  # all but the tasks and the page
+def test_a_run_does_what_is_missing(walked: tuple[Run, str]):
+    run, said = walked
+    assert run.manifest()["stages"].keys() == {stage.name for stage in plan(run)}
+    assert all(run.is_done(stage) for stage in plan(run))
+    assert run.manifest()["stages"]["train_1"]["processes"] == 1
+    assert said.count(SKIPPED) == 1
+
+
+def test_a_run_leaves_what_the_contract_names(walked: tuple[Run, str]):
+    root = walked[0].root
+    assert {path.name for path in root.iterdir()} == {
+        *("config.yaml", "manifest.json", "tasks.jsonl", "handout.yaml", "attention", "rounds", "figures"),
+        *("evaluation", "metrics.json", "report.html"),
+    }
+    made = {path.name for path in (root / "rounds" / "1").iterdir()}
+    assert made == {"samples", "run-round-1", "training", "adapter"}
+    metrics = json.loads((root / "metrics.json").read_text())
+    cell = metrics["after"]["zero_shot"]["range"]["exact_match"]
+    assert set(cell) == {"count", "total", "rate", "low", "high"}
+    assert cell["total"] == 2 * 2
+    assert set(metrics["before"]["few_shot"]) == {"overall", "range", "record"}
+    assert set(metrics["after"]["zero_shot"]["overall"]) == {"parses", "schema_valid", "exact_match", "pass_rate"}
+    assert metrics["chat"]["kl_nats_per_token"] > 0
+    answers = json.loads((root / "evaluation" / "chat.json").read_text())["answers"]
+    assert set(answers[0]) == {"prompt", "before", "after"}
+
+
+def test_a_second_call_does_again_only_what_was_lost(run: Run):
+    assert walk(run).count(SKIPPED) == 7  # all but the tasks and the page
     shutil.rmtree(run.evaluation("after"))
-    do(arguments, "run")
-    said = capfd.readouterr().out
-    assert said.count("up to date, skipped") == 6
+    assert walk(run).count(SKIPPED) == 6
     assert all(run.is_done(stage) for stage in plan(run))
 
 
-@pytest.mark.parametrize("stage", ["measure the test tasks, before", "train the policy"])
-def test_ctrl_c_stops_without_a_traceback_and_the_same_command_goes_on(run: Run, arguments: list[str], stage: str):
+@pytest.mark.parametrize("interrupted", ["evaluate_before", "train_1"])
+def test_ctrl_c_stops_without_a_traceback_and_the_same_command_goes_on(run: Run, interrupted: str):
     """One stage in this process, and the one that is launched."""
+    stage = next(one for one in (evaluate_stage(run, "before"), train_stage(run.last)) if one.name == interrupted)
+    shutil.rmtree(stage.writes[0])
     process = subprocess.Popen(
-        [*CTRL_C, sys.executable, "-m", "pipelines", "run", *arguments], cwd=ROOT, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [*CTRL_C, sys.executable, "-m", "pipelines", "run", "--config", run.config_file, "--run", run.root],
+        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    while stage not in process.stdout.readline():
+    while f"{stage.title} …" not in process.stdout.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130
     assert errors.strip().splitlines()[-1] == "stopped; the same command goes on from the last finished stage"
     assert "Traceback" not in errors
-    assert not list(run.root.rglob(".*.*"))
-    assert main(["run", *arguments]) == 0
-    assert json.loads(run.metrics_file.read_text())["after"]
+    assert not run.is_done(stage)
+    walk(run)
+    assert all(run.is_done(one) for one in plan(run))
