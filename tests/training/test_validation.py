@@ -58,7 +58,6 @@ def train(folder: Path, source: Path, settings: ValidationConfig, **given) -> Pr
 
 
 def test_measurements_show_what_training_taught_and_how_far_it_went(tiny_folder: Path, tmp_path: Path):
-    # Many samples: how much so small a model learns depends on the rounding of a machine's products.
     trainer = train(tmp_path, tiny_folder, ValidationConfig(every_steps=30, samples_per_task=64, max_new_tokens=8))
     first, *_, last = measurements(trainer.state)
     assert [entry["step"] for entry in measurements(trainer.state)] == [0, 30, 60]
