@@ -14,13 +14,16 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constr
 run: install
 	$(BIN)/attend-and-prefer run --config $(CONFIG)
 
+# A process per core, one thread each: threads of several processes on the same cores wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope
+
 test: install
-	$(BIN)/python -m pytest -m "not slow and not browser"
+	$(PYTEST) -m "not slow and not browser"
 
 test-all: test test-rest
 
 test-rest: install browser
-	$(BIN)/python -m pytest -m "slow or browser"
+	$(PYTEST) -m "slow or browser"
 
 check: install
 	$(BIN)/ruff format --check .

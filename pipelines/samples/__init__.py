@@ -22,7 +22,7 @@ _HOMES = {
     "Policy": "policies",
     "read_samples": "store",
 }
-__all__ = list(_HOMES)  # noqa: PLE0604 - names, all of them
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

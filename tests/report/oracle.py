@@ -65,7 +65,7 @@ class Oracle:
 
     def contradicted(self, quotes: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
         """Those of the page's quotes that the files do not bear out, with what they say."""
-        told = [one for one in quotes if one["formula"] not in ("layer shown", "head shown")]  # the matrices' own tests
+        told = [one for one in quotes if one["formula"] not in ("layer shown", "head shown")]  # they have a test
         wanted = [written(self.expected(one["source"], one["formula"]), one["form"]) for one in told]
         return [(one, text) for one, text in zip(told, wanted, strict=True) if one["text"] != text]
 

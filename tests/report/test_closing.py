@@ -11,7 +11,6 @@ from tests.report.conftest import opened
 
 @pytest.fixture(scope="module")
 def file(begun, shipped: str) -> Path:
-    """The page of a run in which nothing has been done yet."""
     return begun(shipped)
 
 

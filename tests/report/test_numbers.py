@@ -57,17 +57,12 @@ def test_colour_begins_where_the_two_of_a_pair_part(page, built: Path):
         assert chosen[same] != rejected[same]
 
 
-def test_the_shown_head_is_the_most_selective_one_in_both_phases(page, built: Path):
+def test_the_shown_heads_are_the_most_selective_one_and_the_one_that_moved_most(page, built: Path):
     told = most_selective_head(AttentionMaps.load(built / "attention" / "before"))
-    titles = page.locator("#attention ~ .beside figcaption").all_inner_texts()[:2]
-    assert titles == [f"Layer {told.layer}, head {told.head}, {phase} training" for phase in ("before", "after")]
-
-
-def test_the_head_that_moved_most_is_shown_before_and_after(page, built: Path):
     moved = Oracle(built).at("attention/after_findings.json", ["change", "most_changed", "0"])
-    titles = page.locator("#attention ~ .beside figcaption").all_inner_texts()[2:]
-    assert titles == [
-        f"Layer {moved['layer']}, head {moved['head']}, {phase} training" for phase in ("before", "after")
+    heads = [(told.layer, told.head), (moved["layer"], moved["head"])]
+    assert page.locator("#attention ~ .beside figcaption").all_inner_texts() == [
+        f"Layer {layer}, head {head}, {phase} training" for layer, head in heads for phase in ("before", "after")
     ]
 
 
