@@ -28,7 +28,13 @@ from tests.engine.asking import (
 
 
 @pytest.mark.parametrize(
-    ("policy", "batch_size"), [("tiny", 1), ("tiny", 3), ("tiny", 7), ("tiny", 256), ("bundled", 1), ("bundled", 256)]
+    ("policy", "batch_size"),
+    [
+        ("tiny", 1),
+        ("tiny", 7),
+        ("tiny", 256),
+        *(pytest.param("bundled", size, marks=pytest.mark.slow) for size in (1, 256)),
+    ],
 )
 def test_greedy_tokens_equal_those_of_generate(policy: str, batch_size: int, request: pytest.FixtureRequest):
     model, tokenizer = request.getfixturevalue(policy)
@@ -42,7 +48,7 @@ def test_greedy_tokens_equal_those_of_generate(policy: str, batch_size: int, req
 def test_greedy_tokens_equal_those_of_generate_for_many_prompts_of_mixed_length(tiny):
     model, tokenizer = tiny
     words = random.Random(3)
-    texts = {"".join(words.choices("abcd ", k=words.randint(1, 150))) for _ in range(256)}
+    texts = {"".join(words.choices("abcd ", k=words.randint(1, 150))) for _ in range(64)}
     requests = [Request(prompt=tuple(tokenizer.encode(text)), seeds=(0,)) for text in sorted(texts)]
     made = draw_all(model, requests, decoding(tokenizer, batch_size=256, do_sample=False))
     for index, (one,) in made.items():
@@ -59,7 +65,7 @@ def test_a_samples_draws_do_not_depend_on_its_neighbours(tiny, batch_size: int):
     assert tokens_of(alone)[0] == tokens_of(together)[2]
 
 
-@pytest.mark.parametrize("policy", ["tiny", "bundled"])
+@pytest.mark.parametrize("policy", ["tiny", pytest.param("bundled", marks=pytest.mark.slow)])
 def test_log_probabilities_equal_a_teacher_forced_pass(policy: str, request: pytest.FixtureRequest):
     model, tokenizer = request.getfixturevalue(policy)
     requests = requests_for(tokenizer)

@@ -8,6 +8,7 @@ import pytest
 from datasets import Dataset
 from trl import DPOConfig, KTOConfig
 
+from pipelines.models import load_model
 from pipelines.training.trainer import OpenEndedDPOTrainer, OpenEndedKTOTrainer, PrefixSharingDPOTrainer
 
 ASKED = [{"role": "user", "content": "?"}]
@@ -19,8 +20,8 @@ def said(text: str) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("kind", [OpenEndedDPOTrainer, PrefixSharingDPOTrainer])
-def test_a_cut_off_side_stays_open_and_one_that_ended_is_closed(kind: type, tiny, tmp_path: Path):
-    model, tokenizer = tiny
+def test_a_cut_off_side_stays_open_and_one_that_ended_is_closed(kind: type, tiny_folder: Path, tmp_path: Path):
+    model, tokenizer = load_model(str(tiny_folder))  # of its own: trainers change it
     rows = [
         {"prompt": ASKED, "chosen": said("[1]"), "rejected": said("[1, 2"), "rejected_finish_reason": reason}
         for reason in ("length", "stop")
@@ -35,8 +36,8 @@ def test_a_cut_off_side_stays_open_and_one_that_ended_is_closed(kind: type, tiny
     assert {row["chosen"] for row in prepared} == {prepared[1]["rejected"].replace("[1, 2", "[1]")}
 
 
-def test_ktos_cut_off_completions_stay_open_too(tiny, tmp_path: Path):
-    model, tokenizer = tiny
+def test_ktos_cut_off_completions_stay_open_too(tiny_folder: Path, tmp_path: Path):
+    model, tokenizer = load_model(str(tiny_folder))  # of its own: trainers change it
     rows = [
         {"prompt": ASKED, "completion": said("[1"), "label": reason == "stop", "finish_reason": reason}
         for reason in ("length", "stop")
