@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from pathlib import Path
 
 import numpy as np
@@ -38,15 +37,6 @@ def test_a_damaged_file_is_named(tiny, tmp_path: Path):
     (tmp_path / "before.safetensors").write_bytes(b"torn")
     with pytest.raises(DataError, match=r"before.\*: cannot be read"):
         AttentionMaps.load(tmp_path / "before")
-
-
-def test_the_documented_lines_make_a_page_of_somebodys_own_tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (lines,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    monkeypatch.chdir(tmp_path)
-    names = {"weights": random_rows((2, 3, 5, 5)), "tokens": list(HANDOUT)}
-    exec(lines, names)  # noqa: S102 - our own page
-    assert '"layers":[0,1],"heads":[0,1,2]' in (tmp_path / "explorer.html").read_text()
-    assert np.array_equal(names["maps"].weights, names["weights"])
 
 
 def test_the_models_own_output_gives_the_scores_that_a_probe_of_it_gives():
