@@ -15,8 +15,6 @@ from pipelines.errors import DataError
 from tests.attention.architectures import IDS, build, probe_ids
 from tests.attention.planted import HANDOUT, maps_of, random_rows, uniform
 
-PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "attention.md"
-
 
 def test_maps_come_back_from_their_files_without_a_model(tiny, tmp_path: Path):
     maps = probe(*tiny, HANDOUT)
