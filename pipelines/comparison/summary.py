@@ -33,7 +33,7 @@ def load_metrics(folders: Sequence[Path]) -> list[Metrics]:
             raise DataError(
                 f"{file}: nothing was measured after training; run `attend-and-prefer evaluate --phase after` first"
             )
-        if found and _families(metrics) != _families(found[0]):
+        if found and _sets(metrics) != _sets(found[0]):
             raise DataError(f"{file}: has other families than {folders[0]}; compare runs of one experiment")
         found.append(metrics)
     return found
@@ -86,6 +86,10 @@ def _rows(metrics: Metrics) -> dict[str, list[str]]:
         **({"all families trained on": trained} if trained else {}),
         **({"all never trained on": others} if others else {}),
     }
+
+
+def _sets(metrics: Metrics) -> dict[str, set[str]]:
+    return {source: set(names) for source, names in _families(metrics).items()}
 
 
 def _families(metrics: Metrics) -> dict[str, list[str]]:

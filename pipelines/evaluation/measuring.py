@@ -109,11 +109,13 @@ def load_chat(run: Run) -> dict[str, Any] | None:
 def collect_metrics(config: Config, run: Run, tasks: list[Task]) -> dict[str, Any]:
     """`metrics.json` from the phases that are there, with what is needed to read them."""
     family = {task.id: task.family for task in tasks}
+    place = {task.id: number for number, task in enumerate(tasks)}
     phases: dict[str, Any] = {}
     for phase in PHASES:
         folder = run.evaluation(phase)
         if folder.exists():
-            samples = (sample for batch in read_batches(folder) for sample in batch.samples)
+            samples = [sample for batch in read_batches(folder) for sample in batch.samples]
+            samples.sort(key=lambda sample: place[sample.task_id])  # as the tasks are, not as they were finished
             phases[phase] = summarise((one.source, family[one.task_id], one.verdict) for one in samples)
     spoken = load_chat(run)
     return {

@@ -78,3 +78,10 @@ def test_a_run_that_does_not_fit_is_named(folders: list[Path], content: str, sai
     (folders[1] / "metrics.json").write_text(content)
     with pytest.raises(DataError, match=rf"two/metrics\.json: .*{said}"):
         load_metrics(folders)
+
+
+def test_runs_whose_families_were_finished_in_another_order_are_of_one_experiment(folders: list[Path]):
+    turned = json.loads((folders[1] / "metrics.json").read_text())
+    turned["after"]["zero_shot"] = dict(reversed(turned["after"]["zero_shot"].items()))
+    (folders[1] / "metrics.json").write_text(json.dumps(turned))
+    assert len(load_metrics(folders)) == 2
