@@ -171,11 +171,11 @@ class Run:
         """Put entries at the top level of the manifest, versions and machine beside them."""
         write_json(self.manifest_file, {**self.manifest(), "format": FORMAT, **provenance(), **entries})
 
-    def record_stage(self, stage: Stage, facts: dict[str, Any]) -> None:
-        """Note a finished stage: its facts (timings, counts) and the hashes of what it read and wrote."""
+    def record_stage(self, stage: Stage, facts: dict[str, Any], **entries: Any) -> None:
+        """Note a finished stage: its facts (timings, counts), the hashes of what it read and wrote, and `entries`."""
         hashes = {"inputs": self._hashes(stage.reads), "outputs": self._hashes(stage.writes)}
         stages = self.manifest().get("stages", {})
-        self.record(stages={**stages, stage.name: {**facts, **hashes}})
+        self.record(stages={**stages, stage.name: {**facts, **hashes}}, **entries)
 
     def is_done(self, stage: Stage) -> bool:
         """Whether the stage ran on these very inputs and left these very outputs."""

@@ -68,8 +68,7 @@ def perform(stage: Stage, config: Config) -> dict[str, Any]:
     facts: dict[str, Any] = work(own, place, stage.phase) if stage.phase else work(own, place)
     if is_main_process():
         seconds = round(time.monotonic() - started, 1)
-        run.record(seed=config.seed)
-        run.record_stage(stage, {"seconds": seconds, "peak_rss_mb": peak_rss_mb(), **facts})
+        run.record_stage(stage, {"seconds": seconds, "peak_rss_mb": peak_rss_mb(), **facts}, seed=config.seed)
         print(f"{stage.name}: {_shown(facts)} → {_written(stage)} ({seconds} s)", flush=True)
     return facts
 

@@ -62,19 +62,21 @@ def sample_round(config: Config, run: Round) -> dict[str, Any]:
     if not trained:
         raise DataError(f"{run.run.tasks_file}: no task to train on; raise tasks.families.*.train or add tasks.files")
     adapter = run.initial_adapter
+    identity = policy_identity(config, adapter)
     facts = collect(
         Work(
             folder=run.samples,
             asks=build_asks(trained, tasks, config.sampling, config.seed),
             settings=config.sampling,
             seed=config.seed,
-            identity=policy_identity(config, adapter),
+            identity=identity,
             open_policy=lambda: open_policy(config, adapter),
             assert_formats=config.tasks.assert_formats,
         )
     )
     if facts:
-        run.run.record(model=policy_identity(config))
+        # The base model: hashing its half a gigabyte once is enough.
+        run.run.record(model={name: value for name, value in identity.items() if name != "adapter_sha256"})
     return facts
 
 

@@ -7,14 +7,13 @@ needs this, since samples are verified as they are drawn: it is for files of oth
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 from pathlib import Path
 from typing import Any
 
 from pipelines.config import Config
 from pipelines.errors import DataError
-from pipelines.records import Sample, Task
+from pipelines.records import FinishReason, Sample, Task, Verdict
 from pipelines.rewards import verify
 from pipelines.run.folder import Round
 from pipelines.samples import store
@@ -27,7 +26,13 @@ def verify_round(config: Config, place: Round) -> dict[str, Any]:
     """Give every stored sample of the round a new verdict; returns the counts."""
     tasks = {task.id: task for task in place.run.load_tasks()}
     folder = place.require(place.samples, "sample")
-    again = functools.partial(_verified, config, tasks, folder)
+
+    def again(sample: Sample) -> Sample:
+        task = tasks.get(sample.task_id)
+        if task is None:
+            raise DataError(f"{folder}: no task {sample.task_id!r} in the run's tasks; sample again for these tasks")
+        return dataclasses.replace(sample, verdict=_verdict(config, task, sample.completion, sample.finish_reason))
+
     with store.locked(folder):
         samples = list(store.rewrite(folder, again))
     return {"verified": len(samples), "passed": sum(sample.verdict.passed for sample in samples)}
@@ -46,22 +51,24 @@ def import_completions(config: Config, place: Round, file: Path) -> dict[str, An
         task = tasks[row["task_id"]]
         own = samples.setdefault(task.id, [])
         messages = tuple(row.get("messages") or task.messages)
-        sample = Sample(
-            task_id=task.id,
-            index=len(own),
-            source="zero_shot" if messages == task.messages else "few_shot",
-            messages=messages,
-            completion=row["completion"],
-            finish_reason=row.get("finish_reason", "stop"),
-            prompt_tokens=0,
-            completion_tokens=0,
-            token_ids=None,
-            logprob_nats=None,
-            seed=0,
-            decoding={},
-            verdict=verify("", task),
+        finish_reason = row.get("finish_reason", "stop")
+        own.append(
+            Sample(
+                task_id=task.id,
+                index=len(own),
+                source="zero_shot" if messages == task.messages else "few_shot",
+                messages=messages,
+                completion=row["completion"],
+                finish_reason=finish_reason,
+                prompt_tokens=0,
+                completion_tokens=0,
+                token_ids=None,
+                logprob_nats=None,
+                seed=0,
+                decoding={},
+                verdict=_verdict(config, task, row["completion"], finish_reason),
+            )
         )
-        own.append(_verified(config, tasks, file, sample))
     with store.locked(place.samples):
         store.set_aside(place.samples, lambda batch: False)
         for own in samples.values():
@@ -73,12 +80,8 @@ def import_completions(config: Config, place: Round, file: Path) -> dict[str, An
     return {"imported": len(made), "passed": sum(sample.verdict.passed for sample in made)}
 
 
-def _verified(config: Config, tasks: dict[str, Task], source: Path, sample: Sample) -> Sample:
-    task = tasks.get(sample.task_id)
-    if task is None:
-        raise DataError(f"{source}: no task {sample.task_id!r} in the run's tasks; sample again for these tasks")
-    verdict = verify(sample.completion, task, sample.finish_reason, assert_formats=config.tasks.assert_formats)
-    return dataclasses.replace(sample, verdict=verdict)
+def _verdict(config: Config, task: Task, completion: str, finish_reason: FinishReason) -> Verdict:
+    return verify(completion, task, finish_reason, assert_formats=config.tasks.assert_formats)
 
 
 def _lines(file: Path) -> list[tuple[int, str]]:

@@ -44,8 +44,7 @@ _NOT_FOR_ADAPTER = ("training_args.bin",)
 
 def train_policy(config: Config, run: Round) -> dict[str, Any]:
     """Train the policy on the run's dataset by the config's method; returns what the manifest should say of it."""
-    arguments = trainer_arguments(config.training, config.model, run.training, config.seed)
-    lora_arguments(config.training)
+    arguments = _checked_arguments(config, run)
     silence_peft_warning()
     state = process_group()
     table, replayed = load_table(config, run)
@@ -54,8 +53,7 @@ def train_policy(config: Config, run: Round) -> dict[str, Any]:
     policy = _load(config, run)
     training = _fingerprint(config, run, rows)
     alerts = Alerts(config.training.alerts, getattr(arguments, "beta", 0.0), _mean_tokens(verified, policy[1]))
-    validation = _validation(config, run)
-    averaging = _averaging(config)
+    validation, averaging = _validation(config, run), _averaging(config)
     callbacks = [ProgressLine(), alerts, *filter(None, (averaging, validation)), SealCheckpoints(training)]
     trainer = build_trainer(config, arguments, policy, rows, callbacks, _reference(config, run, arguments))
     if validation:
@@ -94,6 +92,13 @@ def train_policy(config: Config, run: Round) -> dict[str, Any]:
         "trainable_parameters": sum(value.numel() for value in trainer.model.parameters() if value.requires_grad),
         **update,
     }
+
+
+def _checked_arguments(config: Config, run: Round) -> TrainerConfig:
+    """The trainer's settings; they and peft's are checked before anything is loaded."""
+    arguments = trainer_arguments(config.training, config.model, run.training, config.seed)
+    lora_arguments(config.training)
+    return arguments
 
 
 def _load(config: Config, run: Round) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase]:

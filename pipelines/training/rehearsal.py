@@ -59,10 +59,9 @@ def with_rehearsal(config: Config, run: Run, rows: Dataset, state: PartialState)
             "{role, content}, or set training.rehearsal to null"
         )
     with state.main_process_first():
-        answers = _answers(config, settings, run)
+        answers, asked = _answers(config, settings, run)
     if state.is_main_process:
         ended = sum(one.finish_reason == "stop" for one in answers)
-        asked = len(load_prompts(shipped(settings.file)))
         print(
             f"  rehearsal: {ended} answers that ended and {len(answers) - ended} cut off, of {asked}; the others loop"
         )
@@ -124,8 +123,8 @@ def check_rehearsal(config: Config) -> None:
         raise ConfigError(f"{file}: {shared[0]!r} is also measured (evaluation.chat.file); take it out of one of them")
 
 
-def _answers(config: Config, settings: RehearsalConfig, run: Run) -> list[Rehearsed]:
-    """The base model's answers that can be learned from, out of the run folder or drawn now."""
+def _answers(config: Config, settings: RehearsalConfig, run: Run) -> tuple[list[Rehearsed], int]:
+    """The base model's answers that can be learned from, out of the run folder or drawn now; and how many it gave."""
     check_rehearsal(config)
     prompts = load_prompts(shipped(settings.file))
     asked = {"model": model_identity(config.model), "max_new_tokens": settings.max_new_tokens, "prompts": prompts}
@@ -140,7 +139,7 @@ def _answers(config: Config, settings: RehearsalConfig, run: Run) -> list[Rehear
             f"{settings.file}: none of {len(prompts)} answers can be learned from (empty, or the same over and over); "
             "ask for something else"
         )
-    return usable
+    return usable, len(answers)
 
 
 def repeats_itself(answer: str) -> bool:
