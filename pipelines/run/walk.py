@@ -86,9 +86,20 @@ def _launch(stage: Stage, config: Config, run: Run) -> int:
     # The run folder's own config is the resolved one: overrides need not be repeated.
     options = ["--config", str(run.config_file), "--run", str(run.root), *stage.arguments]
     command = [sys.executable, *launcher(config), "-m", "pipelines", stage.verb, *options]
-    # The launcher answers Ctrl-C with a traceback of its own: it gets a session of its own, and is asked to end below.
-    child = subprocess.Popen(command, env={**os.environ, **launcher_environment(config)}, start_new_session=True)
+    environment = {**os.environ, **launcher_environment(config)}
+    pressed: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
     try:
+        # The launcher answers Ctrl-C with a traceback of its own: it gets a session of its own, is asked to end below,
+        # and is started while Ctrl-C is only noted: raised within Popen, it would leave a child that nobody knows.
+        child = subprocess.Popen(command, env=environment, start_new_session=True)
+    except BaseException:
+        signal.signal(signal.SIGINT, handler)
+        raise
+    try:
+        signal.signal(signal.SIGINT, handler)
+        if pressed:
+            raise KeyboardInterrupt
         return child.wait()
     except KeyboardInterrupt:
         try:

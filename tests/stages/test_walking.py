@@ -5,16 +5,22 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
+import psutil
 import pytest
 
+from pipelines.config import load_config
 from pipelines.run.folder import Run
 from pipelines.run.stages import evaluate_stage, plan, sample_stage, train_stage
+from pipelines.run.walk import walk as walk_plan
 from tests.stages.conftest import CTRL_C, ROOT, do, load_run
 
 SKIPPED = "up to date, skipped"
@@ -94,3 +100,24 @@ def test_ctrl_c_stops_without_a_traceback_and_the_same_command_goes_on(run: Run,
     assert not run.is_done(stage)
     walk(run)
     assert all(run.is_done(one) for one in plan(run))
+
+
+def test_ctrl_c_while_a_process_is_being_launched_leaves_none_behind(run: Run):
+    """The signal comes when the child is there and `Popen` has not returned: nobody else knows of it."""
+    shutil.rmtree(run.last.adapter)
+    pressed: list[int] = []
+
+    def press(frame: FrameType, event: str, function: Any) -> None:
+        if event == "c_return" and getattr(function, "__name__", "") == "fork_exec" and not pressed:
+            pressed.append(signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    sys.setprofile(press)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            walk_plan(load_config(run.config_file), run, [train_stage(run.last)])
+    finally:
+        sys.setprofile(None)
+    assert pressed
+    assert not [one for one in psutil.Process().children() if str(run.root) in one.cmdline()]
+    assert not run.is_done(train_stage(run.last))
