@@ -4,7 +4,8 @@ Reads requests (token ids and a seed per completion); yields completions, a requ
 prompts share is computed once and each prompt once. Completions of a prompt that have drawn the same tokens so far are
 one branch: their next distribution is computed once, and each draws from it with numbers of its own. So a sample does
 not depend on which others share the batch, but for the rounding of the matrix products. Finished samples make room for
-the next request in the same forward pass. A model whose attention is not plain causal attention goes to transformers'
+the next request in the same forward pass. A request may bring a grammar: each of its branches then draws among the
+tokens that the grammar allows there. A model whose attention is not plain causal attention goes to transformers'
 own `generate`. Knows nothing of tasks or text.
 """
 
@@ -18,12 +19,14 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from jaxtyping import Float
+from llguidance import LLMatcher
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from pipelines.engine.drawing import draw
 from pipelines.engine.fallback import generate_samples
 from pipelines.engine.fast_linear import fast_linear
+from pipelines.engine.grammar import allowed_next
 from pipelines.engine.packed_attention import PackedPass, Row, packed_attention
 from pipelines.engine.paged_cache import PAGE_TOKENS, PagePool
 from pipelines.engine.prefixes import Segment, build_segments
@@ -73,7 +76,16 @@ class _Branch:
     """Indices of the request's samples."""
     tokens: list[int] = dataclasses.field(default_factory=list)
     logprobs: list[float] = dataclasses.field(default_factory=list)
+    allowed: list[float] = dataclasses.field(default_factory=list)
+    """Log mass of what the grammar allowed, a token."""
     pages: list[int] = dataclasses.field(default_factory=list)
+    matcher: LLMatcher | None = None
+    """Where in its grammar the text stands."""
+
+    @property
+    def failed(self) -> str | None:
+        """What the matcher says if it failed."""
+        return self.matcher.get_error() if self.matcher is not None and self.matcher.is_error() else None
 
 
 class Decoder:
@@ -108,7 +120,7 @@ class Decoder:
         """One forward pass and one draw for every sample in progress; the requests that this finished."""
         copies = self._make_room()
         fresh = self._admit()
-        roots = [_Branch(part, self._parts[part].leaf, self._numbers(part)) for part in fresh]
+        roots = [self._root(part) for part in fresh]
         segments = _uncomputed([branch.leaf for branch in roots])
         rows = [
             Row(leaf=branch.leaf, token=branch.tokens[-1], length=len(branch.tokens), pages=branch.pages)
@@ -141,6 +153,12 @@ class Decoder:
                 break
             fresh.append(self._waiting.popleft())
         return fresh
+
+    def _root(self, part: int) -> _Branch:
+        """The branch that all samples of a part are on before the first is drawn."""
+        request = self._requests[self._parts[part].request]
+        matcher = request.grammar.start(request.prefix) if request.grammar else None
+        return _Branch(part, self._parts[part].leaf, self._numbers(part), matcher=matcher)
 
     def _numbers(self, part: int) -> list[int]:
         """The part's samples, each with a generator of its own set up."""
@@ -175,44 +193,60 @@ class Decoder:
             for index in branch.samples
         ]
         device = logits.device
-        drawn, logprobs = draw(
+        matchers = [branch.matcher for branch in branches]
+        drawn, logprobs, masses = draw(
             logits,
             torch.tensor(owners, device=device),
             torch.tensor(uniforms, dtype=torch.float64, device=device),
             self._decoding.processors,
+            allowed=allowed_next(matchers, logits.shape[-1]) if any(matchers) else None,
             greedy=self._decoding.greedy,
         )
         found = iter(zip(drawn.tolist(), logprobs.tolist(), strict=True))
         children: list[_Branch] = []
-        for branch in branches:
-            own: dict[int, _Branch] = {}
-            for index in branch.samples:
-                token, logprob = next(found)
-                if token not in own:
-                    own[token] = _Branch(
-                        branch.part,
-                        branch.leaf,
-                        [],
-                        [*branch.tokens, token],
-                        [*branch.logprobs, logprob],
-                        list(branch.pages),
-                    )
-                    self._pool.share(branch.pages)
-                own[token].samples.append(index)
+        for branch, mass in zip(branches, masses.tolist(), strict=True):
+            draws = [next(found) for _ in branch.samples]
+            if branch.failed:
+                ended.append(branch)
+                continue
+            children += self._children(branch, draws, mass)
             self._pool.release(branch.pages)
-            children += own.values()
         over = self._are_over(children)
         ended += [child for child, is_over in zip(children, over, strict=True) if is_over]
-        return [child for child, is_over in zip(children, over, strict=True) if not is_over]
+        living = [child for child, is_over in zip(children, over, strict=True) if not is_over]
+        for child in living:
+            if child.matcher is not None:
+                child.matcher = child.matcher.deep_copy()
+                child.matcher.consume_token(child.tokens[-1])  # should it fail, the next step finds out
+        return living
+
+    def _children(self, branch: _Branch, draws: Sequence[tuple[int, float]], mass: float) -> list[_Branch]:
+        """A branch per distinct (token, its log-probability) drawn, with the samples that drew it."""
+        own: dict[int, _Branch] = {}
+        for index, (token, logprob) in zip(branch.samples, draws, strict=True):
+            if token not in own:
+                own[token] = dataclasses.replace(
+                    branch,
+                    samples=[],
+                    tokens=[*branch.tokens, token],
+                    logprobs=[*branch.logprobs, logprob],
+                    allowed=[*branch.allowed, mass],
+                    pages=list(branch.pages),
+                )
+                self._pool.share(branch.pages)
+            own[token].samples.append(index)
+        return list(own.values())
 
     def _are_over(self, branches: Sequence[_Branch]) -> list[bool]:
         stopped = self._are_stopped(branches)
-        limit = self._decoding.max_new_tokens
-        return [stop or len(branch.tokens) == limit for stop, branch in zip(stopped, branches, strict=True)]
+        return [stop or len(one.tokens) == self._limit(one) for stop, one in zip(stopped, branches, strict=True)]
+
+    def _limit(self, branch: _Branch) -> int:
+        return self._decoding.max_new_tokens - len(self._requests[self._parts[branch.part].request].prefix)
 
     def _are_stopped(self, branches: Sequence[_Branch]) -> list[bool]:
         """Whether an end token or a stop string has come."""
-        ends = [branch.tokens[-1] in self._decoding.end_tokens for branch in branches]
+        ends = [bool(branch.tokens) and branch.tokens[-1] in self._decoding.end_tokens for branch in branches]
         if not self._decoding.stopping:
             return ends
         width = max(len(branch.tokens) for branch in branches)
@@ -227,7 +261,13 @@ class Decoder:
         for branch, stopped in zip(ended, self._are_stopped(ended) if ended else [], strict=True):
             self._pool.release(branch.pages)
             request = self._parts[branch.part].request
-            made = Drawn(tokens=tuple(branch.tokens), logprobs_nats=tuple(branch.logprobs), ended=stopped)
+            made = Drawn(
+                tokens=tuple(branch.tokens),
+                logprobs_nats=tuple(branch.logprobs),
+                allowed_nats=tuple(branch.allowed),
+                ended=stopped,
+                failed=branch.failed,
+            )
             for index in branch.samples:
                 self._samples[request][index] = made
                 del self._uniforms[request, index]
@@ -244,8 +284,9 @@ def _cut(requests: Sequence[Request], batch_size: int) -> list[_Part]:
         for request in range(len(requests))
         for first in range(0, len(requests[request].seeds), batch_size)
     ]
-    cuts.sort(key=lambda cut: requests[cut[0]].prompt)
-    leaves = build_segments([requests[request].prompt for request, _ in cuts])
+    prompts = [(*request.prompt, *request.prefix) for request in requests]
+    cuts.sort(key=lambda cut: prompts[cut[0]])
+    leaves = build_segments([prompts[request] for request, _ in cuts])
     parts = [
         _Part(request, leaf, first, requests[request].seeds[first : first + batch_size])
         for (request, first), leaf in zip(cuts, leaves, strict=True)

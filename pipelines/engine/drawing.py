@@ -2,7 +2,8 @@
 
 torch.multinomial draws an exponential per vocabulary entry, on one thread: measured, a quarter of a decoding step. One
 uniform number and two short searches draw from the same distribution. Sums run in float64, so that the tail of a large
-vocabulary is not rounded away.
+vocabulary is not rounded away. Where a grammar allows only some tokens, the others' logits are taken out before any
+processor sees them: what is drawn from is the distribution renormalised at this token.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import itertools
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers.generation import LogitsProcessorList
 
@@ -26,24 +27,33 @@ def draw(
     uniforms: Float[Tensor, " sample"],
     processors: LogitsProcessorList,
     *,
+    allowed: Bool[Tensor, "row vocabulary"] | None = None,
     greedy: bool = False,
-) -> tuple[Int[Tensor, " sample"], Float[Tensor, " sample"]]:
-    """(token, its log-probability in nats under the logits alone) of each sample.
+) -> tuple[Int[Tensor, " sample"], Float[Tensor, " sample"], Float[Tensor, " row"]]:
+    """(token, its log-probability in nats under the logits alone) of each sample, and each row's log of what the logits
+    give to the allowed tokens together.
 
     `owners` are the samples' rows, in ascending order; `uniforms` are in [0, 1).
     """
-    tokens, logprobs = [], []
+    tokens, logprobs, masses = [], [], []
     bounds = torch.arange(0, len(logits) + _BLOCK_ROWS, _BLOCK_ROWS, device=owners.device)
     places = torch.searchsorted(owners, bounds).tolist()
     for block, (first, last) in enumerate(itertools.pairwise(places)):
         start = block * _BLOCK_ROWS
         raw = logits[start : start + _BLOCK_ROWS].float()
+        total = raw.logsumexp(-1)
+        scores, mass = raw, torch.zeros_like(total)
+        if allowed is not None:
+            scores = raw.masked_fill(~allowed[start : start + _BLOCK_ROWS].to(raw.device), -torch.inf)
+            mass = scores.logsumexp(-1) - total
         rows = owners[first:last] - start
-        scores = processors(rows.new_zeros((len(raw), 0)), raw) if processors else raw
+        if processors:
+            scores = processors(rows.new_zeros((len(raw), 0)), scores)
         drawn = scores.argmax(-1)[rows] if greedy else _invert(scores, rows, uniforms[first:last])
         tokens.append(drawn)
-        logprobs.append(raw[rows, drawn] - raw.logsumexp(-1)[rows])
-    return torch.cat(tokens), torch.cat(logprobs)
+        logprobs.append(raw[rows, drawn] - total[rows])
+        masses.append(mass)
+    return torch.cat(tokens), torch.cat(logprobs), torch.cat(masses)
 
 
 def _invert(

@@ -7,15 +7,18 @@ they depend on how many samples a request has, which is stated here because it c
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from llguidance import LLMatcher
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
-from transformers.generation import StoppingCriteria, StoppingCriteriaList
+from transformers.generation import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
+from pipelines.engine.grammar import allowed_next
 from pipelines.engine.requests import Decoding, Drawn, Request
 
 
@@ -26,7 +29,6 @@ def generate_samples(
     config = GenerationConfig(
         do_sample=not decoding.greedy,
         top_k=0 if not decoding.greedy else None,  # 50 unless told otherwise
-        max_new_tokens=decoding.max_new_tokens,
         eos_token_id=list(decoding.end_tokens),
         pad_token_id=decoding.pad_token,
         return_dict_in_generate=True,
@@ -36,7 +38,7 @@ def generate_samples(
         made: list[Drawn] = []
         for first in range(0, len(request.seeds), decoding.batch_size):
             part = dataclasses.replace(request, seeds=request.seeds[first : first + decoding.batch_size])
-            made += _generate(model, part, decoding, config)
+            made += _generate(model, part, decoding, copy.copy(config))
         yield index, made
 
 
@@ -66,26 +68,65 @@ class _OfNewTokens(StoppingCriteria):
         return stopped
 
 
+class _Grammar(LogitsProcessor):
+    """Takes out what a grammar does not allow, a matcher for every row."""
+
+    def __init__(self, matchers: Sequence[LLMatcher], end_tokens: Sequence[int]) -> None:
+        self._matchers, self._end_tokens = matchers, end_tokens
+        self.masses: list[Tensor] = []
+        self.over: list[tuple[int, str] | None] = [None] * len(matchers)
+        """Of a row whose matcher failed: behind how many tokens, and why."""
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        if self.masses:
+            for matcher, token in zip(self._matchers, input_ids[:, -1].tolist(), strict=True):
+                if token not in self._end_tokens:
+                    matcher.consume_token(token)
+        allowed = allowed_next(self._matchers, scores.shape[-1]).to(scores.device)
+        for row, matcher in enumerate(self._matchers):
+            if matcher.is_error() and self.over[row] is None:
+                self.over[row] = (len(self.masses), matcher.get_error())
+        masked = scores.float().masked_fill(~allowed, -torch.inf)
+        self.masses.append(masked.logsumexp(-1) - scores.float().logsumexp(-1))
+        return masked
+
+
 @torch.inference_mode()
 def _generate(model: PreTrainedModel, request: Request, decoding: Decoding, config: GenerationConfig) -> list[Drawn]:
-    ids = torch.tensor([request.prompt] * len(request.seeds), device=model.device)
+    config.max_new_tokens = decoding.max_new_tokens - len(request.prefix)
+    ids = torch.tensor([[*request.prompt, *request.prefix]] * len(request.seeds), device=model.device)
     devices = [model.device] if model.device.type == "cuda" else []
+    starts = [request.grammar.start(request.prefix) for _ in request.seeds] if request.grammar else []
+    grammar = _Grammar([one for one in starts if one is not None], decoding.end_tokens) if starts else None
     with torch.random.fork_rng(devices=devices), bare_generation_config(model):
         torch.manual_seed(request.seeds[0])
         output = model.generate(
             ids,
             attention_mask=torch.ones_like(ids),
             generation_config=config,
-            logits_processor=decoding.processors,
+            logits_processor=LogitsProcessorList([*([grammar] if grammar else []), *decoding.processors]),
             stopping_criteria=StoppingCriteriaList([_OfNewTokens(one) for one in decoding.stopping]),
         )
     new = output.sequences[:, -len(output.logits) :]  # an encoder-decoder's sequences do not hold the prompt
     logprobs = torch.stack([logits.float().log_softmax(-1) for logits in output.logits], dim=1)
-    own = logprobs.gather(-1, new[..., None])[..., 0].tolist()
-    return [_cut_at_end(row, values, decoding) for row, values in zip(new.tolist(), own, strict=True)]
+    own = logprobs.gather(-1, new[..., None])[..., 0]
+    masses = torch.stack(grammar.masses, dim=1) if grammar else torch.zeros_like(own)
+    made = [
+        _cut_at_end(row, values, allowed, decoding)
+        for row, values, allowed in zip(new.tolist(), own.tolist(), masses.tolist(), strict=True)
+    ]
+    return [_unbroken(one, over) for one, over in zip(made, grammar.over, strict=True)] if grammar else made
 
 
-def _cut_at_end(tokens: list[int], logprobs: list[float], decoding: Decoding) -> Drawn:
+def _unbroken(drawn: Drawn, over: tuple[int, str] | None) -> Drawn:
+    """What was drawn before the matcher failed, if it did before the end: behind that stands padding."""
+    if over is None or over[0] >= len(drawn.tokens):
+        return drawn
+    kept = {name: getattr(drawn, name)[: over[0]] for name in ("tokens", "logprobs_nats", "allowed_nats")}
+    return dataclasses.replace(drawn, **kept, ended=False, failed=over[1])
+
+
+def _cut_at_end(tokens: list[int], logprobs: list[float], masses: list[float], decoding: Decoding) -> Drawn:
     """The sample without the padding that follows where it stopped."""
     length = next((place for place, token in enumerate(tokens, 1) if token in decoding.end_tokens), None)
     if length is None and decoding.stopping:
@@ -98,4 +139,9 @@ def _cut_at_end(tokens: list[int], logprobs: list[float], decoding: Decoding) ->
             None,
         )
     end = len(tokens) if length is None else length
-    return Drawn(tokens=tuple(tokens[:end]), logprobs_nats=tuple(logprobs[:end]), ended=length is not None)
+    return Drawn(
+        tokens=tuple(tokens[:end]),
+        logprobs_nats=tuple(logprobs[:end]),
+        allowed_nats=tuple(masses[:end]),
+        ended=length is not None,
+    )

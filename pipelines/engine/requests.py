@@ -20,6 +20,7 @@ from transformers.generation import (
     TopPLogitsWarper,
 )
 
+from pipelines.engine.grammar import Grammar
 from pipelines.errors import ConfigError
 
 _GENERATION = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "stop_strings": ()}
@@ -31,6 +32,10 @@ class Request:
 
     prompt: tuple[int, ...]
     seeds: tuple[int, ...]
+    prefix: tuple[int, ...] = ()
+    """What every completion begins with; it counts towards the limit."""
+    grammar: Grammar | None = None
+    """What the completions, prefix included, are to be texts of; None for any."""
 
     def __post_init__(self) -> None:
         assert self.prompt
@@ -42,10 +47,16 @@ class Drawn:
     """One completion: its tokens (the end token included, if it came) and what the policy thought of them."""
 
     tokens: tuple[int, ...]
+    """Those drawn, behind the request's prefix."""
     logprobs_nats: tuple[float, ...]
-    """Each token's log-probability under the policy's own distribution, before any processor reshapes it."""
+    """Each token's log-probability under the policy's own distribution, before anything reshapes it."""
+    allowed_nats: tuple[float, ...]
+    """Log of the probability that the policy's own distribution gives to all tokens the grammar allows there, in
+    (-inf, 0]; 0 without a grammar."""
     ended: bool
     """Whether an end token or a stop string came before the limit."""
+    failed: str | None = None
+    """What the grammar's matcher said when it failed, which is where the completion breaks off."""
 
     @property
     def logprob_nats(self) -> float:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -10,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.config import SamplingConfig
 from pipelines.engine.decoder import sample
+from pipelines.engine.grammar import Grammar, Vocabulary
 from pipelines.engine.requests import (
     Decoding,
     Drawn,
@@ -18,8 +22,10 @@ from pipelines.engine.requests import (
     build_stopping,
     is_greedy,
 )
+from pipelines.errors import DataError
 from pipelines.models import render_prompt
 from pipelines.records import FinishReason, Message
+from pipelines.samples.grammars import schema_grammar
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +34,10 @@ class Conversation:
 
     messages: tuple[Message, ...]
     seeds: tuple[int, ...]
+    schema: str | None = None
+    """JSON Schema under whose grammar the completions are drawn; None for freely."""
+    prefix: tuple[int, ...] = ()
+    """Ids that every completion begins with."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +53,9 @@ class Completion:
     """Sum over the completion's tokens; None where the policy does not tell."""
     tokens: tuple[int, ...] | None = None
     """The completion's ids, the end token included; None where the policy does not tell."""
+    allowed_nats: float | None = None
+    """Sum over the tokens of the log probability, in nats, that the policy gave to all that the grammar allowed there;
+    None without a grammar."""
 
 
 @runtime_checkable
@@ -68,7 +81,12 @@ class LocalPolicy:
     ) -> Iterator[tuple[int, list[Completion]]]:
         """See Policy."""
         requests = [
-            Request(prompt=tuple(render_prompt(self._tokenizer, list(conversation.messages))), seeds=conversation.seeds)
+            Request(
+                prompt=tuple(render_prompt(self._tokenizer, list(conversation.messages))),
+                seeds=conversation.seeds,
+                prefix=conversation.prefix,
+                grammar=self._grammar(conversation) if conversation.schema else None,
+            )
             for conversation in conversations
         ]
         decoding = Decoding(
@@ -80,19 +98,44 @@ class LocalPolicy:
             greedy=is_greedy(settings.generation),
             stopping=build_stopping(settings.generation, self._tokenizer),
         )
+        failures: list[str] = []
         for index, samples in sample(self._model, requests, decoding):
-            yield index, [self._answer(drawn, len(requests[index].prompt), decoding) for drawn in samples]
+            failures += [drawn.failed for drawn in samples if drawn.failed]
+            yield index, [self._answer(drawn, requests[index], decoding) for drawn in samples]
+        if failures:
+            warnings.warn(
+                f"{len(failures)} completions break off where llguidance failed, and count as cut off ({failures[0]})",
+                stacklevel=2,
+            )
 
-    def _answer(self, drawn: Drawn, prompt_tokens: int, decoding: Decoding) -> Completion:
+    def _grammar(self, conversation: Conversation) -> Grammar | None:
+        """That of the schema; where the prefix is spaced otherwise, with free spacing; None where it cannot go on."""
+        assert conversation.schema
+        for any_spacing in (False, True):
+            grammar = self._vocabulary.compile(schema_grammar(conversation.schema, any_spacing=any_spacing))
+            if isinstance(grammar, str):
+                raise DataError(f"no grammar can be made of the schema {conversation.schema[:80]} ({grammar})")
+            if grammar.start(conversation.prefix):
+                return grammar
+        return None
+
+    @functools.cached_property
+    def _vocabulary(self) -> Vocabulary:
+        width = self._model.get_output_embeddings().weight.shape[0]
+        return Vocabulary(self._tokenizer, width, end_tokens(self._model, self._tokenizer))
+
+    def _answer(self, drawn: Drawn, request: Request, decoding: Decoding) -> Completion:
         """The completion as text, without the end token that closed it; other special tokens stay visible."""
-        ids = drawn.tokens[:-1] if drawn.tokens[-1] in decoding.end_tokens else drawn.tokens
+        tokens = (*request.prefix, *drawn.tokens)
+        ids = tokens[:-1] if drawn.tokens and tokens[-1] in decoding.end_tokens else tokens
         return Completion(
             text=str(self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)),
             finish_reason="stop" if drawn.ended else "length",
-            prompt_tokens=prompt_tokens,
-            completion_tokens=len(drawn.tokens),
-            logprob_nats=drawn.logprob_nats,
-            tokens=tuple(drawn.tokens),
+            prompt_tokens=len(request.prompt),
+            completion_tokens=len(tokens),
+            logprob_nats=None if request.prefix else drawn.logprob_nats,
+            tokens=tokens,
+            allowed_nats=math.fsum(drawn.allowed_nats) if request.grammar else None,
         )
 
 

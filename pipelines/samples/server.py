@@ -7,6 +7,7 @@ the server leaves open is None; what it must tell and does not is an error, neve
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import queue
 import threading
@@ -87,13 +88,16 @@ class ServerPolicy:
     ) -> Iterator[tuple[int, list[Completion]]]:
         """See Policy. ModelError when the server cannot be used; requests under way are then left to themselves."""
         common = {"model": self._config.model, **build_request(settings)}
+        if any(asked.prefix for asked in conversations):
+            raise ModelError("a server goes on from no text that is there already; leave repair out of the proposals")
         jobs = [(index, slot) for index, asked in enumerate(conversations) for slot in range(len(asked.seeds))]
         assert {index for index, _ in jobs} == set(range(len(conversations)))
 
         def ask(job: tuple[int, int]) -> Completion:
             conversation = conversations[job[0]]
             seed = conversation.seeds[job[1]] & ((1 << _SEED_BITS) - 1)
-            return self._ask({"messages": list(conversation.messages), "seed": seed, **common})
+            own = {"messages": list(conversation.messages), "seed": seed, **_structured(conversation.schema)}
+            return self._ask({**own, **common})
 
         answers: dict[int, dict[int, Completion]] = {}
         with contextlib.closing(map_concurrently(ask, jobs, self._config.concurrency)) as finished:
@@ -176,6 +180,14 @@ def build_request(settings: SamplingConfig) -> dict[str, Any]:
     if generation.get("stop_strings"):
         request["stop"] = list(generation["stop_strings"])
     return request
+
+
+def _structured(schema: str | None) -> dict[str, Any]:
+    """The field by which servers draw under a schema's grammar."""
+    if schema is None:
+        return {}
+    wanted = {"name": "answer", "schema": json.loads(schema), "strict": True}
+    return {"response_format": {"type": "json_schema", "json_schema": wanted}}
 
 
 def _count(usage: Any, name: str) -> int | None:

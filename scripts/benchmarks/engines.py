@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import subprocess
 import time
@@ -23,12 +24,12 @@ Completions = list[list[tuple[int, ...]]]
 Engine = Callable[[Workload, int], tuple[float, Completions]]
 
 
-def pipelines_engine(model: PreTrainedModel) -> Engine:
+def pipelines_engine(model: PreTrainedModel, *, under_grammar: bool = False) -> Engine:
     """This project's engine, set-up and trial of the model included."""
 
     def run(workload: Workload, seed: int) -> tuple[float, Completions]:
         started = time.perf_counter()
-        made = dict(sample(model, workload.requests(seed), workload.decoding()))
+        made = dict(sample(model, workload.requests(seed, under_grammar=under_grammar), workload.decoding()))
         seconds = time.perf_counter() - started
         return seconds, [[one.tokens for one in made[index]] for index in range(len(workload.prompts))]
 
@@ -142,6 +143,7 @@ def _until_end(row: list[int], workload: Workload) -> tuple[int, ...]:
 
 IN_PROCESS: dict[str, Callable[[PreTrainedModel], Engine]] = {
     "pipelines": pipelines_engine,
+    "pipelines_under_grammar": functools.partial(pipelines_engine, under_grammar=True),
     "transformers_generate": generate_engine,
     "transformers_generate_batch": generate_batch_engine,
 }

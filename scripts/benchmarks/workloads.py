@@ -7,10 +7,12 @@ import dataclasses
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from pipelines.config import Config, FamilyConfig, TasksConfig
+from pipelines.engine.grammar import Grammar, Vocabulary
 from pipelines.engine.requests import Decoding, Request, build_processors
 from pipelines.models import render_prompt
 from pipelines.records import Task
 from pipelines.samples.drawing import sample_seed
+from pipelines.samples.grammars import schema_grammar
 from pipelines.samples.policies import end_tokens
 from pipelines.tasks import build_prompt
 from pipelines.tasks.splits import build_tasks
@@ -33,6 +35,8 @@ class Workload:
     name: str
     tasks: tuple[Task, ...]
     prompts: tuple[tuple[int, ...], ...]
+    grammars: tuple[Grammar, ...]
+    """Of the tasks' schemas."""
     samples: int
     """Completions of each prompt."""
     max_new_tokens: int
@@ -40,11 +44,15 @@ class Workload:
     pad_token: int
     batch_size: int = 256
 
-    def requests(self, seed: int) -> list[Request]:
+    def requests(self, seed: int, *, under_grammar: bool = False) -> list[Request]:
         """For our engine, other draws for another seed."""
         return [
-            Request(prompt=prompt, seeds=tuple(sample_seed(seed, task.id, index) for index in range(self.samples)))
-            for task, prompt in zip(self.tasks, self.prompts, strict=True)
+            Request(
+                prompt=prompt,
+                seeds=tuple(sample_seed(seed, task.id, index) for index in range(self.samples)),
+                grammar=grammar if under_grammar else None,
+            )
+            for task, prompt, grammar in zip(self.tasks, self.prompts, self.grammars, strict=True)
         ]
 
     def decoding(self) -> Decoding:
@@ -66,12 +74,17 @@ def build_workload(name: str, model: PreTrainedModel, tokenizer: PreTrainedToken
     families = {family: FamilyConfig(train=count, test=1) for family, count in _FAMILIES[name].items()}
     tasks = build_tasks(Config(tasks=TasksConfig(families=families)))
     asked = tuple(task for task in tasks if task.split == "train")
+    ends = end_tokens(model, tokenizer)
+    vocabulary = Vocabulary(tokenizer, model.get_output_embeddings().weight.shape[0], ends)
+    grammars = [vocabulary.compile(schema_grammar(task.schema)) for task in asked if task.schema]
+    assert all(isinstance(one, Grammar) for one in grammars)
     return Workload(
         name=name,
         tasks=asked,
         prompts=tuple(tuple(render_prompt(tokenizer, list(build_prompt(task, tasks, _EXAMPLES)[0]))) for task in asked),
+        grammars=tuple(one for one in grammars if isinstance(one, Grammar)),
         samples=_SAMPLES[name],
         max_new_tokens=_MAX_NEW_TOKENS[name],
-        end_tokens=end_tokens(model, tokenizer),
+        end_tokens=ends,
         pad_token=tokenizer.pad_token_id,
     )
