@@ -28,11 +28,11 @@ def same_value(answer: str, target: str, schema: Any = None) -> bool:
         elif type(left) is dict:
             if left.keys() != right.keys():
                 return False
-            pending.extend((left[key], right[key], _property(place, key)) for key in right)
+            pending.extend((left[key], right[key], property_schema(place, key)) for key in right)
         elif type(left) is list:
             if len(left) != len(right):
                 return False
-            pending.extend((left[index], right[index], _item(place, index)) for index in range(len(right)))
+            pending.extend((left[index], right[index], item_schema(place, index)) for index in range(len(right)))
         elif left != right:
             return False
     return True
@@ -75,12 +75,14 @@ def _declares_number(place: Any) -> bool:
     return declared == "number" or (isinstance(declared, list) and "number" in declared)
 
 
-def _property(place: Any, key: str) -> Any:
+def property_schema(place: Any, key: str) -> Any:
+    """What the schema at a place says of one property, where it says so itself."""
     properties = place.get("properties") if isinstance(place, dict) else None
     return properties.get(key) if isinstance(properties, dict) else None
 
 
-def _item(place: Any, index: int) -> Any:
+def item_schema(place: Any, index: int) -> Any:
+    """What the schema at a place says of one item, where it says so itself."""
     if not isinstance(place, dict):
         return None
     items = place.get("items")

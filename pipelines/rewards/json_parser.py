@@ -95,11 +95,15 @@ def notes_on(document: str) -> tuple[str, ...]:
     notes = []
     if document.count(":") > 1 and _has_duplicate_key(document):
         notes.append("duplicate_key")
-    if "\\u" in document:
-        paired = _PAIRED_ESCAPES.match(document)
-        if paired and paired.end() < len(document):
-            notes.append("lone_surrogate")
+    if "\\u" in document and end_of_whole_characters(document) < len(document):
+        notes.append("lone_surrogate")
     return tuple(notes)
+
+
+def end_of_whole_characters(text: str, start: int = 0) -> int:
+    """Offset of the first escape, from the start on, that is unfinished or half of a surrogate pair; or of the end."""
+    whole = _WHOLE_CHARACTERS.match(text, start)
+    return whole.end() if whole else start
 
 
 def decode(decoder: json.JSONDecoder, text: str) -> Any:
@@ -112,7 +116,7 @@ def decode(decoder: json.JSONDecoder, text: str) -> Any:
             return fresh_stack.submit(decoder.decode, text).result()
 
 
-_PAIRED_ESCAPES = re.compile(
+_WHOLE_CHARACTERS = re.compile(
     r"(?:[^\\]++|\\[^u]|\\u(?:[^dD]...|[dD][0-7]..|[dD][89abAB]..\\u[dD][c-fC-F]..))*+", re.DOTALL
 )
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
