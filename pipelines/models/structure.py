@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -11,21 +12,25 @@ _LENGTH_DEPENDENT = ("dynamic", "longrope")
 """Position embeddings whose frequencies follow from the longest sequence of the batch."""
 
 
-def can_be_packed(model: PreTrainedModel) -> bool:
-    """Whether sequences computed in one row, told apart by a mask and `position_ids`, get what they would get alone.
+def packable_tokens(model: PreTrainedModel) -> int:
+    """Up to how many tokens sequences computed in one row, told apart by a mask and `position_ids`, get what they would
+    get alone: `sys.maxsize`, the sliding window, or 0 for none.
 
-    Every layer must let a token see all earlier ones, wherever `position_ids` says it stands. Sliding windows, linear
-    attention, state spaces, encoders, and position embeddings that depend on the longest sequence make it False.
+    Every layer must let a token see all earlier ones, wherever `position_ids` says it stands; one that slides does so
+    for sequences no longer than its window, the token itself included. Linear attention, state spaces, encoders, and
+    position embeddings that depend on the longest sequence make it 0.
     """
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    return (
+    window = getattr(config, "sliding_window", None)
+    packs = (
         not getattr(config, "is_encoder_decoder", False)
-        and not getattr(config, "sliding_window", None)
-        and kinds == {"full_attention"}
+        and kinds <= {"full_attention", "sliding_attention"}
+        and not ("sliding_attention" in kinds and not window)
         and not _depends_on_length(getattr(config, "rope_parameters", None))
         and "position_ids" in inspect.signature(type(model).forward).parameters
     )
+    return (window or sys.maxsize) if packs else 0
 
 
 def _depends_on_length(rope: Any) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from rapidfuzz.distance import Prefix
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from pipelines.models import can_be_packed
+from pipelines.models import packable_tokens
 
 _PER_TOKEN = ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1")
 _ROW_WIDTHS = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
@@ -50,27 +51,32 @@ class Layout:
 
 
 def supports_prefix_sharing(model: PreTrainedModel) -> bool:
-    """Whether the model takes an explicit mask and positions: decoder-only, full attention, run by SDPA or eagerly.
+    """Whether the model takes an explicit mask and positions: decoder-only, softmax attention, run by SDPA or eagerly.
 
     A mixture of experts does not: its balancing loss reads the mask as one value per token.
     """
     config = model.config.get_text_config()
     is_mixture = hasattr(config, "output_router_logits")
-    return config._attn_implementation in ("sdpa", "eager") and not is_mixture and can_be_packed(model)
+    return config._attn_implementation in ("sdpa", "eager") and not is_mixture and packable_tokens(model) > 0
 
 
 def share_prefixes(model: PreTrainedModel) -> None:
     """Make `model(..., labels=…, fused_lm_head=True)` share prefixes; every other call is as it was.
 
-    To be called after TRL has given the model its fused head. A batch that is not padded on the right goes the old way.
+    To be called after TRL has given the model its fused head. A batch that is not padded on the right goes the old way,
+    and so does one with a row that is longer than a layer's sliding window, which is said once.
     """
     fused_forward = model.forward
+    longest = packable_tokens(model)
 
     def forward(
         self: PreTrainedModel, *args: Any, fused_lm_head: bool = False, labels: Tensor | None = None, **kwargs: Any
     ) -> Any:
         if fused_lm_head and labels is not None and not args and _is_right_padded(kwargs["attention_mask"]):
-            return _shared_forward(self, fused_forward, labels, kwargs)
+            if labels.shape[1] <= longest:
+                return _shared_forward(self, fused_forward, labels, kwargs)
+            # By default Python shows one warning once.
+            warnings.warn(f"rows of more than {longest} tokens, the attention window, share no prefixes", stacklevel=2)
         if labels is not None:
             kwargs["labels"] = labels
         return fused_forward(*args, fused_lm_head=fused_lm_head, **kwargs)
