@@ -22,7 +22,7 @@ from pipelines.run import stages
 from pipelines.run.folder import Run
 from pipelines.run.processes import is_main_process
 from pipelines.run.shipped import shipped
-from pipelines.run.walk import StageFailedError, perform, walk
+from pipelines.run.walk import StageFailedError, check_stage, perform, walk
 
 DEFAULT_CONFIG = Path("configs/default.yaml")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -139,7 +139,9 @@ def open_run(arguments: argparse.Namespace) -> tuple[Config, Run]:
 
 def _perform(arguments: argparse.Namespace, stage_of: Callable[[Run], stages.Stage]) -> dict[str, Any]:
     config, run = open_run(arguments)
-    return perform(stage_of(run), config)
+    stage = stage_of(run)
+    check_stage(stage, config)
+    return perform(stage, config)
 
 
 def _in_round(arguments: argparse.Namespace, stage_of: Callable[[Any], stages.Stage]) -> dict[str, Any]:
@@ -229,7 +231,7 @@ def _label(arguments: argparse.Namespace) -> None:
     from pipelines.preferences.labelers.labels import label_missing, label_path, load_comparisons
 
     options = LabelerOptions(**{field: getattr(arguments, field) for field in LabelerOptions.__dataclass_fields__})
-    comparisons = load_comparisons(run, config.seed)[: options.count]
+    comparisons = list(load_comparisons(run, config.seed, options.count))
     labeler = build_labeler(options, config, run, comparisons)
     facts = label_missing(run, labeler, comparisons, show_progress=options.labeler != "human")
     print(f"{labeler.name}: {_listed(facts)} → {label_path(run, labeler.name)}")

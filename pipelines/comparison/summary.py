@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.comparison.findings import SOURCES
 from pipelines.errors import DataError
+from pipelines.rewards.rates import MEASURED
 
-_HEADS = {"zero_shot": "zero-shot", "few_shot": "few-shot"}
 _MEASURES = ("parses", "exact_match")
 
 Metrics = dict[str, Any]
@@ -41,11 +40,11 @@ def load_metrics(folders: Sequence[Path]) -> list[Metrics]:
 
 def summary_table(runs: Sequence[Metrics]) -> str:
     """A row per family and per group of families; a column per prompt, measure and phase."""
-    columns = [(name, measure) for name in SOURCES if name in runs[0]["after"] for measure in _MEASURES]
+    columns = [(name, measure) for name in MEASURED if name in runs[0]["after"] for measure in _MEASURES]
     heads = [
         "test tasks",
         "n",
-        *(f"{_HEADS[name]}, {measure.replace('_', ' ')}: before | after" for name, measure in columns),
+        *(f"{MEASURED[name]}, {measure.replace('_', ' ')}: before | after" for name, measure in columns),
     ]
     lines = [f"| {' | '.join(heads)} |", "|---" * (2 + 2 * len(columns)) + "|"]
     for title, members in _rows(runs[0]).items():

@@ -6,7 +6,7 @@ one branch: their next distribution is computed once, and each draws from it wit
 not depend on which others share the batch, but for the rounding of the matrix products. Finished samples make room for
 the next request in the same forward pass. A request may bring a grammar: each of its branches then draws among the
 tokens that the grammar allows there. A model whose attention is not plain causal attention goes to transformers'
-own `generate`. Knows nothing of tasks or text.
+own `generate`, and of one with a sliding window the requests that outgrow it. Knows nothing of tasks or text.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from llguidance import LLMatcher
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -26,12 +26,12 @@ from transformers import PreTrainedModel
 from pipelines.engine.drawing import draw
 from pipelines.engine.fallback import generate_samples
 from pipelines.engine.fast_linear import fast_linear
-from pipelines.engine.grammar import allowed_next
+from pipelines.engine.grammar import allowed_next, forbid
 from pipelines.engine.packed_attention import PackedPass, Row, packed_attention
 from pipelines.engine.paged_cache import PAGE_TOKENS, PagePool
 from pipelines.engine.prefixes import Segment, build_segments
 from pipelines.engine.requests import Decoding, Drawn, Request
-from pipelines.engine.support import unsupported_reason
+from pipelines.engine.support import divide_requests
 
 _PROMPT_TOKENS_PER_PASS = 2048
 """Prompt tokens computed in one forward pass, at most, unless a single prompt has more: bounds its memory."""
@@ -44,14 +44,16 @@ def sample(
 
     Until the iterator is exhausted or closed the model is set up for sampling: use it for nothing else meanwhile.
     """
-    reason = unsupported_reason(model)
-    if reason:
+    here, elsewhere, reason = divide_requests(model, requests, decoding)
+    if elsewhere:
         # By default Python shows one warning once.
         warnings.warn(f"{type(model).__name__}: {reason}; sampling with transformers' generate", stacklevel=2)
-        yield from generate_samples(model, requests, decoding)
-        return
-    with packed_attention(model), fast_linear(model):
-        yield from Decoder(model, requests, decoding).run()
+    if here:
+        with packed_attention(model), fast_linear(model):
+            for index, samples in Decoder(model, [requests[index] for index in here], decoding).run():
+                yield here[index], samples
+    for index, samples in generate_samples(model, [requests[index] for index in elsewhere], decoding):
+        yield elsewhere[index], samples
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -193,13 +195,12 @@ class Decoder:
             for index in branch.samples
         ]
         device = logits.device
-        matchers = [branch.matcher for branch in branches]
         drawn, logprobs, masses = draw(
             logits,
             torch.tensor(owners, device=device),
             torch.tensor(uniforms, dtype=torch.float64, device=device),
             self._decoding.processors,
-            allowed=allowed_next(matchers, logits.shape[-1]) if any(matchers) else None,
+            allowed=self._allowed(branches, logits.shape[-1]),
             greedy=self._decoding.greedy,
         )
         found = iter(zip(drawn.tolist(), logprobs.tolist(), strict=True))
@@ -219,6 +220,21 @@ class Decoder:
                 child.matcher = child.matcher.deep_copy()
                 child.matcher.consume_token(child.tokens[-1])  # should it fail, the next step finds out
         return living
+
+    def _allowed(self, branches: Sequence[_Branch], width: int) -> Bool[Tensor, "branch vocabulary"] | None:
+        """Which tokens each may draw next; None where all may draw all."""
+        banned = [
+            (row, self._requests[self._parts[branch.part].request].forbidden)
+            for row, branch in enumerate(branches)
+            if not branch.tokens
+        ]
+        matchers = [branch.matcher for branch in branches]
+        if not any(matchers) and not any(tokens for _, tokens in banned):
+            return None
+        allowed = allowed_next(matchers, width)
+        for row, tokens in banned:
+            forbid(allowed[row : row + 1], tokens)
+        return allowed
 
     def _children(self, branch: _Branch, draws: Sequence[tuple[int, float]], mass: float) -> list[_Branch]:
         """A branch per distinct (token, its log-probability) drawn, with the samples that drew it."""

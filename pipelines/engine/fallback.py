@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.generation import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
-from pipelines.engine.grammar import allowed_next
+from pipelines.engine.grammar import allowed_next, forbid
 from pipelines.engine.requests import Decoding, Drawn, Request
 
 
@@ -68,11 +68,13 @@ class _OfNewTokens(StoppingCriteria):
         return stopped
 
 
-class _Grammar(LogitsProcessor):
-    """Takes out what a grammar does not allow, a matcher for every row."""
+class _Allowed(LogitsProcessor):
+    """Takes out what a grammar does not allow, a matcher for every row, and what may not come first."""
 
-    def __init__(self, matchers: Sequence[LLMatcher], end_tokens: Sequence[int]) -> None:
-        self._matchers, self._end_tokens = matchers, end_tokens
+    def __init__(
+        self, matchers: Sequence[LLMatcher | None], forbidden: Sequence[int], end_tokens: Sequence[int]
+    ) -> None:
+        self._matchers, self._forbidden, self._end_tokens = matchers, forbidden, end_tokens
         self.masses: list[Tensor] = []
         self.over: list[tuple[int, str] | None] = [None] * len(matchers)
         """Of a row whose matcher failed: behind how many tokens, and why."""
@@ -80,11 +82,13 @@ class _Grammar(LogitsProcessor):
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         if self.masses:
             for matcher, token in zip(self._matchers, input_ids[:, -1].tolist(), strict=True):
-                if token not in self._end_tokens:
+                if matcher is not None and token not in self._end_tokens:
                     matcher.consume_token(token)
         allowed = allowed_next(self._matchers, scores.shape[-1]).to(scores.device)
+        if not self.masses:
+            forbid(allowed, self._forbidden)
         for row, matcher in enumerate(self._matchers):
-            if matcher.is_error() and self.over[row] is None:
+            if matcher is not None and matcher.is_error() and self.over[row] is None:
                 self.over[row] = (len(self.masses), matcher.get_error())
         masked = scores.float().masked_fill(~allowed, -torch.inf)
         self.masses.append(masked.logsumexp(-1) - scores.float().logsumexp(-1))
@@ -96,26 +100,28 @@ def _generate(model: PreTrainedModel, request: Request, decoding: Decoding, conf
     config.max_new_tokens = decoding.max_new_tokens - len(request.prefix)
     ids = torch.tensor([[*request.prompt, *request.prefix]] * len(request.seeds), device=model.device)
     devices = [model.device] if model.device.type == "cuda" else []
-    starts = [request.grammar.start(request.prefix) for _ in request.seeds] if request.grammar else []
-    grammar = _Grammar([one for one in starts if one is not None], decoding.end_tokens) if starts else None
+    allowed = None
+    if request.grammar or request.forbidden:
+        starts = [request.grammar.start(request.prefix) if request.grammar else None for _ in request.seeds]
+        allowed = _Allowed(starts, request.forbidden, decoding.end_tokens)
     with torch.random.fork_rng(devices=devices), bare_generation_config(model):
         torch.manual_seed(request.seeds[0])
         output = model.generate(
             ids,
             attention_mask=torch.ones_like(ids),
             generation_config=config,
-            logits_processor=LogitsProcessorList([*([grammar] if grammar else []), *decoding.processors]),
+            logits_processor=LogitsProcessorList([*([allowed] if allowed else []), *decoding.processors]),
             stopping_criteria=StoppingCriteriaList([_OfNewTokens(one) for one in decoding.stopping]),
         )
     new = output.sequences[:, -len(output.logits) :]  # an encoder-decoder's sequences do not hold the prompt
     logprobs = torch.stack([logits.float().log_softmax(-1) for logits in output.logits], dim=1)
     own = logprobs.gather(-1, new[..., None])[..., 0]
-    masses = torch.stack(grammar.masses, dim=1) if grammar else torch.zeros_like(own)
+    masses = torch.stack(allowed.masses, dim=1) if allowed else torch.zeros_like(own)
     made = [
-        _cut_at_end(row, values, allowed, decoding)
-        for row, values, allowed in zip(new.tolist(), own.tolist(), masses.tolist(), strict=True)
+        _cut_at_end(row, values, mass, decoding)
+        for row, values, mass in zip(new.tolist(), own.tolist(), masses.tolist(), strict=True)
     ]
-    return [_unbroken(one, over) for one, over in zip(made, grammar.over, strict=True)] if grammar else made
+    return [_unbroken(one, over) for one, over in zip(made, allowed.over, strict=True)] if allowed else made
 
 
 def _unbroken(drawn: Drawn, over: tuple[int, str] | None) -> Drawn:

@@ -75,6 +75,14 @@ def allowed_next(matchers: Sequence[LLMatcher | None], width: int) -> Bool[Tenso
     """Which tokens each may draw next; all of them where there is no matcher. To be asked `is_error()` afterwards."""
     bits = allocate_token_bitmask(len(matchers), width)
     asked = [(matcher, row) for row, matcher in enumerate(matchers) if matcher is not None]
-    fill_next_token_bitmask_par(_executor(), asked, bits)
+    if asked:
+        fill_next_token_bitmask_par(_executor(), asked, bits)
     unpacked = np.unpackbits(bits.view(np.uint8), axis=1, count=width, bitorder="little")
     return torch.from_numpy(unpacked.view(np.bool_))
+
+
+def forbid(allowed: Bool[Tensor, "branch vocabulary"], tokens: Sequence[int]) -> None:
+    """Take tokens out of what each may draw, in place, but where nothing else would be left."""
+    left = allowed.clone()
+    left[:, list(tokens)] = False
+    allowed &= left | ~left.any(-1, keepdim=True)

@@ -34,6 +34,8 @@ class Request:
     seeds: tuple[int, ...]
     prefix: tuple[int, ...] = ()
     """What every completion begins with; it counts towards the limit."""
+    forbidden: tuple[int, ...] = ()
+    """Tokens that none of them has first behind the prefix: its distribution is renormalised without them."""
     grammar: Grammar | None = None
     """What the completions, prefix included, are to be texts of; None for any."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -18,25 +18,26 @@ from pipelines.config import Config
 from pipelines.errors import DataError
 from pipelines.evaluation.chat import chat, divergence
 from pipelines.models import attach_adapter, load_model
-from pipelines.records import Task
 from pipelines.rewards.rates import summarise
+from pipelines.rewards.verifiers import build_verifier
+from pipelines.run import stages
 from pipelines.run.files import write_json
 from pipelines.run.folder import Run
 from pipelines.run.processes import is_main_process
 from pipelines.run.shipped import shipped
-from pipelines.run.stages import PHASES, Phase
 from pipelines.samples.collecting import Work, collect, local_identity
-from pipelines.samples.drawing import Ask, build_asks
+from pipelines.samples.drawing import Ask, Phase, build_asks
 from pipelines.samples.policies import LocalPolicy
-from pipelines.samples.store import read_batches
+from pipelines.samples.proposals import why_no_grammar
+from pipelines.samples.store import Held, read_samples
 from pipelines.tasks.prompt_files import load_prompts
 
 Loaded = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 
-def evaluate(config: Config, run: Run, phase: Phase) -> dict[str, Any]:
+def evaluate(config: Config, run: Run, phase: stages.Phase) -> dict[str, Any]:
     """Measure the base model (`before`) or the trained one (`after`), and bring `metrics.json` up to date."""
-    tasks = run.load_tasks()
+    run.require(run.tasks_file, "tasks")
     adapter = run.require(run.last.adapter, "train") if phase == "after" else None
     loaded: list[Loaded] = []
 
@@ -46,36 +47,48 @@ def evaluate(config: Config, run: Run, phase: Phase) -> dict[str, Any]:
             loaded.append(attach_adapter(config.model, adapter) if adapter else load_model(config.model))
         return loaded[0]
 
-    facts = collect(
-        Work(
-            folder=run.evaluation(phase),
-            asks=_asks(config, tasks),
-            settings=config.evaluation,
-            seed=config.seed,
-            identity=local_identity(config, adapter),
-            open_policy=lambda: LocalPolicy(*load()),
-            assert_formats=config.tasks.assert_formats,
-        )
-    )
+    common: dict[str, Any] = {
+        "seed": config.seed,
+        "identity": local_identity(config, adapter),
+        "open_policy": lambda: LocalPolicy(*load()),
+        "verifier": build_verifier(config),
+    }
+    sampled = Phase(settings=config.evaluation, asks=lambda held: _asks(config, run))
+    facts = collect(Work(folder=run.evaluation(phase), phases=[sampled], **common))
+    for name in config.evaluation.decodings:
+        facts[name] = collect(Work(folder=run.evaluation(phase) / name, phases=[_decoded(config, run, name)], **common))
     if is_main_process():
         if config.evaluation.chat:
             _measure_chat(config, run, phase, load())
-        write_json(run.metrics_file, collect_metrics(config, run, tasks))
+        write_json(run.metrics_file, collect_metrics(config, run))
     return facts
 
 
-def _asks(config: Config, tasks: Sequence[Task]) -> list[Ask]:
-    """Every task for test few-shot and zero-shot; one that no example can be shown for has one prompt, asked once."""
-    test = [task for task in tasks if task.split == "test"]
-    asks: dict[tuple[str, str], Ask] = {}
-    for examples in (config.evaluation.few_shot, 0):
+def _asks(config: Config, run: Run) -> Iterator[Ask]:
+    """Every task for test few-shot, then zero-shot; one that no example can be shown for is asked zero-shot alone."""
+    for source, examples in (("few_shot", config.evaluation.few_shot), ("zero_shot", 0)):
         settings = dataclasses.replace(config.evaluation, few_shot=examples)
-        for ask in build_asks(test, tasks, settings, config.seed):
-            asks.setdefault((ask.task.id, ask.source), ask)
-    return sorted(asks.values(), key=lambda ask: ask.source)
+        asks = build_asks(run.iterate_tasks("test"), run.iterate_tasks("example"), settings, config.seed)
+        yield from (ask for ask in asks if ask.source == source)
 
 
-def _measure_chat(config: Config, run: Run, phase: Phase, loaded: Loaded) -> None:
+def _decoded(config: Config, run: Run, name: str) -> Phase:
+    """The tasks for test zero-shot, decoded otherwise: those that have a grammar, where it is drawn under."""
+    generation = {"do_sample": False} if name in ("greedy", "greedy_grammar") else config.evaluation.generation
+    count = 1 if name in ("greedy", "greedy_grammar") else config.evaluation.samples_per_task
+    settings = dataclasses.replace(config.evaluation, few_shot=0, samples_per_task=count, generation=generation)
+
+    def asks(held: Held) -> Iterator[Ask]:
+        for ask in build_asks(run.iterate_tasks("test"), (), settings, config.seed):
+            if "grammar" not in name:
+                yield ask
+            elif why_no_grammar(ask.task, config) is None:
+                yield dataclasses.replace(ask, source="grammar", schema=ask.task.schema)
+
+    return Phase(settings=settings, asks=asks)
+
+
+def _measure_chat(config: Config, run: Run, phase: stages.Phase, loaded: Loaded) -> None:
     """Bring `evaluation/chat.json` up to date: a summary per phase, and the first answer to each prompt."""
     settings = config.evaluation.chat
     assert settings is not None
@@ -106,22 +119,25 @@ def load_chat(run: Run) -> dict[str, Any] | None:
     return found
 
 
-def collect_metrics(config: Config, run: Run, tasks: list[Task]) -> dict[str, Any]:
-    """`metrics.json` from the phases that are there, with what is needed to read them."""
-    family = {task.id: task.family for task in tasks}
-    place = {task.id: number for number, task in enumerate(tasks)}
+def collect_metrics(config: Config, run: Run) -> dict[str, Any]:
+    """`metrics.json` from the phases that are there, with what is needed to read them; families as the tasks come."""
     phases: dict[str, Any] = {}
-    for phase in PHASES:
+    for phase in stages.PHASES:
         folder = run.evaluation(phase)
         if folder.exists():
-            samples = [sample for batch in read_batches(folder) for sample in batch.samples]
-            samples.sort(key=lambda sample: place[sample.task_id])  # as the tasks are, not as they were finished
-            phases[phase] = summarise((one.source, family[one.task_id], one.verdict) for one in samples)
+            decoded = [(name, folder / name) for name in config.evaluation.decodings if (folder / name).exists()]
+            stores = [("", read_samples(folder)), *((name, read_samples(place)) for name, place in decoded)]
+            phases[phase] = summarise(
+                (name or one.source, task.family, one.verdict)
+                for name, samples in stores
+                for task in run.iterate_tasks("test")
+                for one in reversed(samples.get(task.id, ()))  # zero-shot first, which every task is asked
+            )
     spoken = load_chat(run)
     return {
         **phases,
         **({"chat": spoken["summary"]} if spoken else {}),
-        "trained_families": sorted({task.family for task in tasks if task.split == "train"}),
+        "trained_families": sorted({task.family for task in run.iterate_tasks("train")}),
         "seed": config.seed,
         "settings": dataclasses.asdict(config.evaluation),
         "interval": "Wilson, 95 %",

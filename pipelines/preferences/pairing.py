@@ -2,20 +2,23 @@
 
 Reads tasks, their samples and scores; returns pairs and the outcome of every sample, so that what was not used is
 counted with its reason. Three strategies, all seeded: each failure with a random success, each failure with the
-success most like it, the best with the worst. No model, no files.
+success most like it, the best with the worst. An answer that was repaired is paired with the one it was repaired from
+before all else: they share all but the mistake. Where the schema alone decides, and so nearly everything passes that
+was drawn under its grammar, only the likeliest answers are preferred. No model, no files.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from rapidfuzz.distance import Levenshtein
 
 from pipelines import seeds
-from pipelines.config import PreferencesConfig
+from pipelines.config import PROPOSALS, PreferencesConfig
 from pipelines.errors import DataError
 from pipelines.records import Pair, Sample, Task
 
@@ -26,6 +29,8 @@ REPEATED = "same text as another sample of the task"
 ONE_KIND = {True: "task has passing samples only", False: "task has no passing sample"}
 TIED = "task has no two samples of different score"
 SAME_TOKENS = "same tokens as the other side after the chat template"
+_LIKELIEST = 2
+"""Answers of a task to prefer where the schema alone decides."""
 BEYOND_CAP = "beyond the caps on pairs"
 
 
@@ -37,15 +42,25 @@ class Candidates:
     scores: Mapping[int, float]
     """Score in [0, 1] by the sample's index."""
 
-    def by_outcome(self, *, passed: bool) -> list[Sample]:
-        """Those that pass all tiers of the task, or those that do not."""
-        return [sample for sample in self.samples if sample.verdict.passed == passed]
+    schema_alone: bool = False
+    """Whether nothing but the schema says what is right."""
+
+    def passing(self) -> list[Sample]:
+        """Those to prefer: all that pass; where the schema alone decides, of these the likeliest token by token."""
+        passed = [sample for sample in self.samples if sample.verdict.passed]
+        if not self.schema_alone or any(sample.logprob_nats is None for sample in passed):
+            return passed
+        return sorted(passed, key=_nats_per_token, reverse=True)[:_LIKELIEST]
+
+    def failing(self) -> list[Sample]:
+        """Those that do not pass."""
+        return [sample for sample in self.samples if not sample.verdict.passed]
 
 
 def build_pairs(
-    tasks: Sequence[Task],
+    tasks: Iterable[Task],
     samples: Mapping[str, Sequence[Sample]],
-    scores: Mapping[tuple[str, int], float],
+    score: Callable[[Sample], float],
     settings: PreferencesConfig,
     seed: int,
     *,
@@ -53,36 +68,70 @@ def build_pairs(
 ) -> tuple[list[Pair], Counter[str]]:
     """Pairs in the order of `tasks`, and how many samples met which outcome; the outcomes add up to all of them.
 
-    `samples` maps a task's id to its samples, `scores` (task id, index) to a score in [0, 1]; `same_tokens` says
-    whether two texts become the same tokens when trained on. Of every pair the chosen side scores strictly more, ended
-    by itself, and differs as text and as tokens; the rejected side ended by itself unless the settings allow truncated
-    ones. DataError, with the histogram of pass rates, when fewer are left than the settings ask for.
+    `samples` maps a task's id to its samples, `score` says what one is worth, in [0, 1]; `same_tokens` says whether two
+    texts become the same tokens when trained on. Of every pair the chosen side scores strictly more, ended by itself,
+    and differs as text and as tokens; the rejected side ended by itself unless the settings allow truncated ones.
+    DataError, with the histogram of pass rates, when fewer are left than the settings ask for. Tasks are gone through
+    once, and their samples looked up one task at a time: in memory are the pairs and a number for each task.
     """
     pairs: list[Pair] = []
-    outcomes: dict[tuple[str, int], str] = {}
+    by_family: dict[str, list[int]] = {}
+    outcomes: Counter[str] = Counter()
+    rates: list[float] = []
     for task in tasks:
-        rng = seeds.rng(seed, f"{task.id}/pairs")
-        own = {sample.index: scores[task.id, sample.index] for sample in samples[task.id]}
-        candidates = Candidates(samples=_usable(samples[task.id], settings, outcomes), scores=own)
-        made = 0
-        for chosen, rejected in STRATEGIES[settings.strategy](candidates, rng):
-            if same_tokens(chosen.completion, rejected.completion):
-                outcomes[task.id, rejected.index] = SAME_TOKENS
-            elif made < settings.max_pairs_per_task:
-                margin = own[chosen.index] - own[rejected.index]
-                pairs.append(_pair(task, chosen, rejected, margin))
-                made += 1
-        if not made:
-            reason = _why_none(candidates)
-            for sample in candidates.samples:
-                outcomes.setdefault((task.id, sample.index), reason)
-    pairs = _cap_families(pairs, {task.id: task.family for task in tasks}, settings.max_pairs_per_family, seed)
-    if len(pairs) < settings.min_pairs:
-        raise DataError(_why_too_few(tasks, samples, len(pairs)))
-    outcomes.update({(pair.task_id, pair.rejected_index): "rejected" for pair in pairs})
-    outcomes.update({(pair.task_id, pair.chosen_index): "chosen" for pair in pairs})
-    every = [(task.id, sample.index) for task in tasks for sample in samples[task.id]]
-    return pairs, Counter(outcomes.get(place, BEYOND_CAP) for place in every)
+        own = samples[task.id]
+        noted: dict[int, str] = {}
+        candidates = Candidates(
+            samples=_usable(own, settings, noted),
+            scores={one.index: score(one) for one in own},
+            schema_alone=only_schema_decides(task) and not any(one.verdict.verified is not None for one in own),
+        )
+        made = _pair_task(task, candidates, settings, seeds.rng(seed, f"{task.id}/pairs"), same_tokens, noted)
+        by_family.setdefault(task.family, []).extend(range(len(pairs), len(pairs) + len(made)))
+        pairs += made
+        noted |= _sides(made)
+        outcomes.update(noted.get(sample.index, BEYOND_CAP) for sample in own)
+        rates += [pass_rate(own)] if own else []
+    kept = _cap_families(pairs, by_family, settings.max_pairs_per_family, seed)
+    if len(kept) < settings.min_pairs:
+        raise DataError(_why_too_few(rates, len(kept)))
+    if len(kept) < len(pairs):
+        beyond = _count_sides(pairs)
+        beyond.subtract(_count_sides(kept))
+        outcomes.subtract(beyond)
+        outcomes[BEYOND_CAP] += beyond.total()
+    return kept, +outcomes
+
+
+def _pair_task(
+    task: Task,
+    candidates: Candidates,
+    settings: PreferencesConfig,
+    rng: random.Random,
+    same_tokens: Callable[[str, str], bool],
+    outcomes: dict[int, str],
+) -> list[Pair]:
+    """One task's pairs, at most so many as the settings allow; why a sample is in none is noted where it is known."""
+    pairs: list[Pair] = []
+    repaired = list(_repaired(candidates))
+    known = {(chosen.index, rejected.index) for chosen, rejected in repaired}
+    others = STRATEGIES[settings.strategy](candidates, rng)
+    for chosen, rejected in itertools.chain(repaired, (two for two in others if _indices(two) not in known)):
+        if same_tokens(chosen.completion, rejected.completion):
+            outcomes[rejected.index] = SAME_TOKENS
+        elif len(pairs) < settings.max_pairs_per_task:
+            margin = candidates.scores[chosen.index] - candidates.scores[rejected.index]
+            pairs.append(_pair(task, chosen, rejected, margin))
+    if not pairs:
+        reason = _why_none(candidates)
+        for sample in candidates.samples:
+            outcomes.setdefault(sample.index, reason)
+    return pairs
+
+
+def only_schema_decides(task: Task) -> bool:
+    """Whether nothing is known of the right answer but its schema."""
+    return task.schema is not None and not task.targets and task.answer_schema is None
 
 
 def _pair(task: Task, chosen: Sample, rejected: Sample, margin: float) -> Pair:
@@ -92,34 +141,66 @@ def _pair(task: Task, chosen: Sample, rejected: Sample, margin: float) -> Pair:
     return Pair(task_id=task.id, chosen_index=chosen.index, rejected_index=rejected.index, margin=margin)
 
 
-def _usable(
-    samples: Sequence[Sample], settings: PreferencesConfig, outcomes: dict[tuple[str, int], str]
-) -> list[Sample]:
+def _sides(pairs: Iterable[Pair]) -> dict[int, str]:
+    """Index → side of a task's samples that stand in one of its pairs."""
+    rejected = {pair.rejected_index: "rejected" for pair in pairs}
+    return rejected | {pair.chosen_index: "chosen" for pair in pairs}
+
+
+def _count_sides(pairs: Iterable[Pair]) -> Counter[str]:
+    """How many samples are a side of pairs that stand together by task."""
+    by_task = itertools.groupby(pairs, lambda pair: pair.task_id)
+    return Counter(side for _, own in by_task for side in _sides(list(own)).values())
+
+
+def _usable(samples: Sequence[Sample], settings: PreferencesConfig, outcomes: dict[int, str]) -> list[Sample]:
     """The first of each text, without those cut off unless they may be rejected; the outcome of the others is noted."""
     usable: list[Sample] = []
     seen: set[str] = set()
     for sample in samples:
         if sample.finish_reason == "length" and not settings.allow_truncated_rejected:
-            outcomes[sample.task_id, sample.index] = CUT_OFF
+            outcomes[sample.index] = CUT_OFF
         elif sample.completion in seen:
-            outcomes[sample.task_id, sample.index] = REPEATED
+            outcomes[sample.index] = REPEATED
         else:
             seen.add(sample.completion)
             usable.append(sample)
     return usable
 
 
+def _repaired(candidates: Candidates) -> Iterator[Couple]:
+    """Each answer that was repaired and passes, with a failure that begins as it did, each failure once."""
+    used: set[int] = set()
+    for chosen in candidates.passing():
+        begun = chosen.token_ids[: chosen.prefix_tokens] if chosen.token_ids and chosen.source == "repair" else ()
+        for rejected in candidates.failing() if begun else ():
+            if rejected.index not in used and (rejected.token_ids or ())[: len(begun)] == begun:
+                used.add(rejected.index)
+                yield chosen, rejected
+                break
+
+
+def _indices(couple: Couple) -> tuple[int, int]:
+    return couple[0].index, couple[1].index
+
+
+def _nats_per_token(sample: Sample) -> float:
+    assert sample.logprob_nats is not None
+    return sample.logprob_nats / max(1, sample.completion_tokens)
+
+
 def failure_success(candidates: Candidates, rng: random.Random) -> Iterator[Couple]:
-    """Each failure, in random order, with a random success."""
-    passing, failing = candidates.by_outcome(passed=True), candidates.by_outcome(passed=False)
+    """Each failure with a random success; in random order, those of proposals last."""
+    passing, failing = candidates.passing(), candidates.failing()
     rng.shuffle(failing)
+    failing.sort(key=lambda one: one.source in PROPOSALS)
     for rejected in failing if passing else ():
         yield rng.choice(passing), rejected
 
 
 def nearest_failure(candidates: Candidates, rng: random.Random) -> Iterator[Couple]:
     """Successes and failures by edit distance, nearest first, each failure once. Ties fall by the seed."""
-    passing, failing = candidates.by_outcome(passed=True), candidates.by_outcome(passed=False)
+    passing, failing = candidates.passing(), candidates.failing()
     rng.shuffle(failing)
     couples = [(chosen, rejected) for rejected in failing for chosen in passing]
     used: set[int] = set()
@@ -153,28 +234,23 @@ def _why_none(candidates: Candidates) -> str:
     return ONE_KIND[passed.pop()] if len(passed) == 1 else TIED
 
 
-def _cap_families(pairs: list[Pair], family: Mapping[str, str], cap: int | None, seed: int) -> list[Pair]:
-    """At most `cap` pairs of a family, a seeded choice among them, in their order."""
+def _cap_families(pairs: list[Pair], by_family: Mapping[str, list[int]], cap: int | None, seed: int) -> list[Pair]:
+    """At most `cap` pairs of a family, a seeded choice among them, in their order; `by_family` holds their places."""
     if cap is None:
         return pairs
     rng = seeds.rng(seed, "family cap")
     kept: set[int] = set()
-    for name in dict.fromkeys(family.values()):
-        members = [index for index, pair in enumerate(pairs) if family[pair.task_id] == name]
+    for members in by_family.values():
         kept |= set(members if len(members) <= cap else rng.sample(members, cap))
     return [pair for index, pair in enumerate(pairs) if index in kept]
 
 
-def pass_rates(tasks: Sequence[Task], samples: Mapping[str, Sequence[Sample]]) -> list[float]:
-    """Share in [0, 1] of each task's samples that pass, in the order of `tasks`; tasks without any are left out."""
-    return [
-        sum(sample.verdict.passed for sample in samples[task.id]) / len(samples[task.id])
-        for task in tasks
-        if samples[task.id]
-    ]
+def pass_rate(samples: Sequence[Sample]) -> float:
+    """Share in [0, 1] of a task's samples, of which there are some, that pass."""
+    return sum(sample.verdict.passed for sample in samples) / len(samples)
 
 
-def pass_rate_histogram(rates: Sequence[float]) -> dict[str, int]:
+def pass_rate_histogram(rates: Iterable[float]) -> dict[str, int]:
     """How many tasks have none of their samples pass, up to a quarter, and so on, and all."""
     names = ("0 %", "up to 25 %", "up to 50 %", "up to 75 %", "below 100 %", "100 %")
     counts = dict.fromkeys(names, 0)
@@ -184,8 +260,7 @@ def pass_rate_histogram(rates: Sequence[float]) -> dict[str, int]:
     return counts
 
 
-def _why_too_few(tasks: Sequence[Task], samples: Mapping[str, Sequence[Sample]], made: int) -> str:
-    rates = pass_rates(tasks, samples)
+def _why_too_few(rates: Sequence[float], made: int) -> str:
     histogram = pass_rate_histogram(rates).items()
     shown = ", ".join(f"{count} of {len(rates)} at {name}" for name, count in histogram if count)
     failing = sum(rate == 0 for rate in rates)

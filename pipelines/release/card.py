@@ -7,15 +7,15 @@ from typing import Any
 import yaml
 
 from pipelines.config import Config
+from pipelines.models import CARRIED
 from pipelines.preferences.card import GENERATED_BEGIN, GENERATED_END
-
-_BUNDLED = "HuggingFaceTB/SmolLM2-135M-Instruct"
-_SOURCES = {"zero_shot": "zero-shot", "few_shot": "few-shot"}
+from pipelines.rewards.rates import MEASURED
 
 
 def render_model_card(config: Config, manifest: dict[str, Any], metrics: dict[str, Any] | None, *, merged: bool) -> str:
     """Markdown with front matter that the Hub understands; sections without data say so."""
-    base = _BUNDLED if config.model.name == "bundled" else config.model.name
+    carried = CARRIED.get(config.model.name)
+    base = config.model.name if carried is None else carried.hub_id
     train = manifest.get("stages", {}).get(f"train_{config.rounds}", {})
     sections = [
         "# A small model that writes the JSON it is asked for\n\n"
@@ -29,7 +29,7 @@ def render_model_card(config: Config, manifest: dict[str, Any], metrics: dict[st
         "## Versions\n\n" + ", ".join(f"{name} {value}" for name, value in manifest.get("versions", {}).items()) + ".",
     ]
     front = {
-        **({"license": "apache-2.0"} if config.model.name == "bundled" else {}),
+        **({} if carried is None else {"license": carried.licence}),
         "base_model": base,
         "library_name": "transformers" if merged else "peft",
         "pipeline_tag": "text-generation",
@@ -64,7 +64,7 @@ def _rates(metrics: dict[str, Any] | None) -> str:
             if after:
                 note = "" if family == "overall" or family in trained else " (never trained on)"
                 cells = [f"{_rate(before[name])} → {_rate(after[name])}" for name in ("parses", "exact_match")]
-                rows.append((f"{family}{note}, {_SOURCES.get(source, source)}", " | ".join(cells)))
+                rows.append((f"{family}{note}, {MEASURED.get(source, source)}", " | ".join(cells)))
     head = "| tasks | parses, before → after | exact match, before → after |\n|---|---|---|"
     lines = [f"| {name} | {cells} |" for name, cells in rows]
     return "\n".join([head, *lines]) + f"\n\nIn brackets: {metrics['interval']} intervals. Seed {metrics['seed']}."

@@ -1,12 +1,15 @@
 """What changed, on the page: rates on test tasks, ordinary chat, and the same prompts and seeds before and after.
 
-Reads a run's metrics and evaluation; returns what its template shows. Failures are shown as they are: beside the
-handout's own prompt and one of each family, a completion of each family that is still wrong after training.
+Reads a run's metrics and evaluation, a sample at a time; returns what its template shows. Failures are shown as they
+are: beside the handout's own prompt and one of each family, a completion of each family that is still wrong after
+training.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from markupsafe import Markup
@@ -14,10 +17,11 @@ from markupsafe import Markup
 from pipelines.errors import DataError
 from pipelines.records import Sample, Task
 from pipelines.report.artefacts import Artefact, element, load_artefact, relative
-from pipelines.report.figures import MEASURES, SOURCES, draw_rates, save_figure
+from pipelines.report.figures import MEASURES, draw_rates, save_figure
+from pipelines.rewards.rates import MEASURED
 from pipelines.run.folder import Run
 from pipelines.run.stages import PHASES, Phase
-from pipelines.samples.store import numbered_batches
+from pipelines.samples.store import placed_batches
 from pipelines.tasks import Handout
 from pipelines.tasks.splits import handout_task
 from pipelines.text import Excerpt, clip
@@ -48,65 +52,61 @@ def describe_behaviour(run: Run, handout: Handout) -> dict[str, Any]:
     if metrics is None or not metrics.has("before"):
         return {"metrics": None}
     phases = [phase for phase in PHASES if metrics.has(phase)]
-    rows = {phase: _zero_shot_rows(run, phase) for phase in phases}
-    tasks = {task.id: task for task in run.load_tasks()}
-    asked = handout_task(handout).id
+    tasks = run.index_tasks()
+    chosen = _chosen(tasks, handout_task(handout).id)
+    failures, wrong = _failures(run, tasks) if "after" in phases else ([], None)
+    shown = {*chosen, *failures}
+    rows = {phase: {place: row for place, row in _zero_shot_rows(run, phase) if place in shown} for phase in phases}
     return {
         "metrics": metrics,
         "phases": phases,
-        "sources": {name: list(metrics.table("before", name)) for name in SOURCES if metrics.has("before", name)},
-        "named": SOURCES,
+        "sources": {name: list(metrics.table("before", name)) for name in MEASURED if metrics.has("before", name)},
+        "named": MEASURED,
         "measures": MEASURES,
         "trained": metrics.rows("trained_families"),
         "figure": save_figure(run, "before_after", draw_rates(metrics)),
-        "chosen": _side_by_side(_shown(tasks, rows, asked), tasks, rows),
-        "failures": _side_by_side(_failures(tasks, rows), tasks, rows) if "after" in rows else [],
-        "wrong": _wrong(run, rows["after"]) if "after" in rows else None,
+        "chosen": _side_by_side([place for place in chosen if place in rows["before"]], tasks, rows),
+        "failures": _side_by_side(failures, tasks, rows),
+        "wrong": wrong,
         "chat": _chat(run),
     }
 
 
-def _zero_shot_rows(run: Run, phase: Phase) -> Rows:
-    """A phase's zero-shot samples."""
+def _zero_shot_rows(run: Run, phase: Phase) -> Iterator[tuple[Place, tuple[str, Sample]]]:
+    """A phase's zero-shot samples, each with where it is stored, one by one."""
     folder = run.require(run.evaluation(phase), f"evaluate --phase {phase}")
-    return {
-        (sample.task_id, sample.index): (f"{relative(run, file)}#/{line - 1}/samples/{place}/completion", sample)
-        for file, line, batch in numbered_batches(folder)
-        for place, sample in enumerate(batch.samples)
-        if sample.source == "zero_shot"
-    }
+    for line, batch in placed_batches(folder):
+        if batch.source == "zero_shot":
+            source = f"{relative(run, line.file)}#/{line.number - 1}/samples"
+            for place, sample in enumerate(batch.samples):
+                yield (sample.task_id, sample.index), (f"{source}/{place}/completion", sample)
 
 
-def _shown(tasks: dict[str, Task], rows: dict[Phase, Rows], asked: str) -> list[Place]:
+def _chosen(tasks: Mapping[str, Task], asked: str) -> list[Place]:
     """The handout's own prompt several times, and the first test task of each other family."""
     first: dict[str, str] = {}
     for task in tasks.values():
         if task.split == "test" and task.id != asked:
             first.setdefault(task.family, task.id)
-    places = [(asked, index) for index in range(_OF_HANDOUT)] + [(task_id, 0) for task_id in first.values()]
-    return [place for place in places if place in rows["before"]]
+    return [(asked, index) for index in range(_OF_HANDOUT)] + [(task_id, 0) for task_id in first.values()]
 
 
-def _failures(tasks: dict[str, Task], rows: dict[Phase, Rows]) -> list[Place]:
-    """Of each family the first completion that is wrong after training."""
+def _failures(run: Run, tasks: Mapping[str, Task]) -> tuple[list[Place], dict[str, Markup]]:
+    """Of each family the first completion that is wrong after training, and how many are, of how many."""
     first: dict[str, Place] = {}
-    for place, (_, sample) in rows["after"].items():
+    counts: Counter[bool] = Counter()
+    for place, (_, sample) in _zero_shot_rows(run, "after"):
+        counts[sample.verdict.passed] += 1
         if not sample.verdict.passed and sample.task_id in tasks:
             first.setdefault(tasks[sample.task_id].family, place)
-    return list(first.values())[:_SHOWN_FAILURES]
-
-
-def _wrong(run: Run, rows: Rows) -> dict[str, Markup]:
-    """How many zero-shot completions are wrong after training, of how many."""
     source = relative(run, run.evaluation("after"))
-    failed = sum(not sample.verdict.passed for _, sample in rows.values())
-    return {
-        "count": element(failed, "count", source, "zero-shot completions that fail"),
-        "total": element(len(rows), "count", source, "zero-shot completions"),
+    return list(first.values())[:_SHOWN_FAILURES], {
+        "count": element(counts[False], "count", source, "zero-shot completions that fail"),
+        "total": element(counts.total(), "count", source, "zero-shot completions"),
     }
 
 
-def _side_by_side(places: list[Place], tasks: dict[str, Task], rows: dict[Phase, Rows]) -> list[dict[str, Any]]:
+def _side_by_side(places: list[Place], tasks: Mapping[str, Task], rows: dict[Phase, Rows]) -> list[dict[str, Any]]:
     """Each place with each phase's completion."""
     shown = []
     for task_id, index in places:

@@ -26,6 +26,7 @@ from pipelines.tasks.splits import handout_task
 from pipelines.text import Excerpt, clip
 
 _SHOWN_PAIRS = 6
+_ROWS_AT_A_TIME = 2048
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,16 +85,17 @@ def _pairs(run: Run) -> dict[str, Any] | None:
     for place, file in [(one, file) for one in rounds for file in sorted((one.dataset / "pairs").glob("*.parquet"))]:
         name = relative(run, file)
         try:
-            rows = pyarrow.parquet.read_table(file).to_pylist()
-            for index, row in enumerate(rows):
-                if row["family"] not in shown and len(shown) < _SHOWN_PAIRS:
-                    shown[row["family"]] = _pair(row, f"{quote(name, errors='replace')}#/{index}")
+            with pyarrow.parquet.ParquetFile(file) as table:
+                rows = (row for part in table.iter_batches(_ROWS_AT_A_TIME) for row in part.to_pylist())
+                for index, row in enumerate(rows):
+                    if row["family"] not in shown and len(shown) < _SHOWN_PAIRS:
+                        shown[row["family"]] = _pair(row, f"{quote(name, errors='replace')}#/{index}")
+                count += table.metadata.num_rows
         except (ValueError, KeyError, IndexError, TypeError, OSError) as error:
             reason = str(error).splitlines()[0]
             raise DataError(
                 f"{name}: not a table of pairs ({reason}); run `attend-and-prefer pair --round {place.number}` again"
             ) from error
-        count += len(rows)
     # The folder bears the run's own name, which may hold anything.
     source = " ".join(quote(relative(run, place.dataset / "pairs"), errors="replace") for place in rounds)
     return {"count": element(count, "count", source, "rows"), "shown": list(shown.values())}

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pipelines.records import Source, Verdict
+from pipelines.records import Verdict
 
 MEASURES = ("parses", "schema_valid", "exact_match", "pass_rate")
+MEASURED = {
+    "zero_shot": "zero-shot",
+    "few_shot": "few-shot",
+    "greedy": "zero-shot, greedy",
+    "grammar": "zero-shot, under the grammar",
+    "greedy_grammar": "zero-shot, greedy under the grammar",
+}
+"""What rates are of, as `metrics.json` names it and in words."""
 Z_95 = 1.959963984540054
 
 
@@ -51,24 +60,40 @@ def wilson_interval(count: int, total: int) -> tuple[float, float]:
     return (0.0 if count == 0 else max(0.0, centre - reach)), (1.0 if count == total else min(1.0, centre + reach))
 
 
-def rates(verdicts: Sequence[Verdict]) -> dict[str, Rate]:
+def rates(verdicts: Iterable[Verdict]) -> dict[str, Rate]:
     """Each measure's rate over the verdicts that define it."""
-    found = {name: [getattr(one, name) for one in verdicts] for name in MEASURES if name != "pass_rate"}
-    found["pass_rate"] = [one.passed for one in verdicts]
-    defined = {name: [passed for passed in column if passed is not None] for name, column in found.items()}
-    return {name: Rate.of(sum(column), len(column)) for name, column in defined.items()}
+    counts = _counts()
+    for verdict in verdicts:
+        _count(verdict, counts)
+    return _rates(counts)
 
 
-def summarise(rows: Iterable[tuple[Source, str, Verdict]]) -> dict[str, Any]:
-    """`{source: {"overall" | family: {measure: rate}}}` from (source, family, verdict) rows."""
-    groups: dict[str, dict[str, list[Verdict]]] = {}
+def summarise(rows: Iterable[tuple[str, str, Verdict]]) -> dict[str, Any]:
+    """`{key of MEASURED: {"overall" | family: {measure: rate}}}` of (key, family, verdict) rows, which are not kept."""
+    groups: dict[str, dict[str, dict[str, Counter[bool]]]] = {}
     for source, family, verdict in rows:
         for group in ("overall", family):
-            groups.setdefault(source, {}).setdefault(group, []).append(verdict)
+            _count(verdict, groups.setdefault(source, {}).setdefault(group, _counts()))
     return {
         source: {
-            group: {name: dataclasses.asdict(rate) for name, rate in rates(verdicts).items()}
-            for group, verdicts in families.items()
+            group: {name: dataclasses.asdict(rate) for name, rate in _rates(counts).items()}
+            for group, counts in families.items()
         }
         for source, families in groups.items()
     }
+
+
+def _counts() -> dict[str, Counter[bool]]:
+    """For each measure how many pass and how many fail."""
+    return {name: Counter() for name in MEASURES}
+
+
+def _count(verdict: Verdict, counts: Mapping[str, Counter[bool]]) -> None:
+    for name, own in counts.items():
+        passed = verdict.passed if name == "pass_rate" else getattr(verdict, name)
+        if passed is not None:
+            own[passed] += 1
+
+
+def _rates(counts: Mapping[str, Counter[bool]]) -> dict[str, Rate]:
+    return {name: Rate.of(own[True], own.total()) for name, own in counts.items()}

@@ -41,19 +41,23 @@ DEFAULT_SCORING: Final = Scoring()
 
 
 def score(verdict: Verdict, scoring: Scoring = DEFAULT_SCORING) -> float:
-    """Credit of the last tier passed before any failed, as a fraction of the credit of the last tier defined.
+    """Credit of the last tier passed before any failed, as a fraction of the credit of the last tier defined; what the
+    user's own verifier gave, where there is one.
 
     Args:
         verdict: what `verify` said.
         scoring: the credit of each tier.
 
     Returns:
-        A score in [0, 1]: 0 when nothing passed, 1 when every tier that the task defines did. Raises nothing.
+        A score in [0, 1]: 0 when nothing passed, 1 when every tier that the task defines did; the user's own on its
+        own scale. Raises nothing.
 
     Example:
         >>> score(Verdict(parses=True, root_type=True, schema_valid=True, exact_match=False))
         0.5
     """
+    if verdict.score is not None:
+        return verdict.score
     defined = [tier for tier in TIERS if getattr(verdict, tier) is not None]
     passed = list(itertools.takewhile(lambda tier: getattr(verdict, tier), defined))
     return float(getattr(scoring, passed[-1]) / getattr(scoring, defined[-1])) if passed else 0.0

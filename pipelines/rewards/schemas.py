@@ -80,6 +80,31 @@ def compile_schema(schema: str, assert_formats: bool = False) -> CompiledSchema:
     return CompiledSchema(document=document, validator=validator)
 
 
+def pins_answer(schema: str) -> bool:
+    """Whether a schema leaves nothing open but a choice among values it spells out: under its grammar all is right.
+
+    Every leaf is a `const` or an `enum`; objects and lists without such leaves are open, references are not followed.
+
+    Example:
+        >>> pins_answer('{"type": "object", "properties": {"city": {"const": "Rome"}}, "required": ["city"]}')
+        True
+    """
+    pending, leaves = [json.loads(schema)], 0
+    while pending:
+        place = pending.pop()
+        if not isinstance(place, dict):
+            return False
+        if "const" in place or "enum" in place:
+            leaves += 1
+            continue
+        inner = [*place.get("properties", {}).values(), *place.get("prefixItems", [])]
+        inner += [one for name in ("anyOf", "oneOf", "allOf") for one in place.get(name, [])]
+        if not inner:
+            return False
+        pending += inner
+    return leaves > 0
+
+
 def _refuse_retrieval(uri: str) -> NoReturn:
     raise ValueError(f"references outside the schema are refused, {uri} is one")
 
@@ -95,11 +120,19 @@ class _UniqueItems:
         self._demanded = value is True
 
     def validate(self, instance: Any) -> None:
-        """Raises ValueError when two items are equal: 1.0 is 1, true is not, and the order of keys is free."""
-        if self._demanded and isinstance(instance, list):
-            items = json.loads(json.dumps(instance), parse_float=_integer_if_whole)
-            if len(set(map(_SORTED.encode, items))) < len(items):
-                raise ValueError("items are not unique")
+        """Raises ValueError when two items are equal."""
+        if self._demanded and isinstance(instance, list) and first_repeat(instance) is not None:
+            raise ValueError("items are not unique")
+
+
+def first_repeat(items: list[Any]) -> int | None:
+    """Index of the first item that equals an earlier one: 1.0 is 1, true is not, and the order of keys is free."""
+    seen: set[str] = set()
+    for index, item in enumerate(json.loads(json.dumps(items), parse_float=_integer_if_whole)):
+        seen.add(_SORTED.encode(item))
+        if len(seen) == index:
+            return index
+    return None
 
 
 def _integer_if_whole(number: str) -> int | float:

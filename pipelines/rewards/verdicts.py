@@ -43,6 +43,13 @@ class _Criteria:
     schema: CompiledSchema | None
     targets: tuple[str, ...]
     """The accepted values as JSON text; empty when the task defines none."""
+    answers: CompiledSchema | None
+    """What an accepted value fits, where that is how the task names them."""
+
+    @property
+    def names_answers(self) -> bool:
+        """Whether anything is known of the accepted values."""
+        return bool(self.targets) or self.answers is not None
 
 
 def verify(
@@ -52,7 +59,7 @@ def verify(
 
     Args:
         completion: the text as sampled.
-        task: what was asked; its `schema`, `targets` and `fences` define the tiers.
+        task: what was asked; its `schema`, `targets` or `answer_schema`, and `fences` define the tiers.
         finish_reason: `length` for a completion cut off at the token limit, which passes no tier.
         assert_formats: whether the schema's `format` is asserted.
 
@@ -67,7 +74,7 @@ def verify(
         >>> verify("[1", task).reason, verify("[1]", task).passed
         ('unexpected_end', True)
     """
-    criteria = _criteria(task.schema, task.targets, assert_formats)
+    criteria = _criteria(task.schema, task.targets, task.answer_schema, assert_formats)
     body, begin = _body(completion, task.fences)
     notes: tuple[str, ...] = ("unwrapped_fence",) if begin else ()
     try:
@@ -98,7 +105,7 @@ def check_task(schema: str | None, target: str | None) -> None:
         >>> check_task('{"type": "array"}', "[1]")
         >>> check_task('{"type": "array"}', "1")  # DataError: target must be valid under the schema, ...
     """
-    criteria = _criteria(schema, () if target is None else (target,), False)
+    criteria = _criteria(schema, () if target is None else (target,), None, False)
     if target is not None and criteria.schema and not _fits(parse_json(target), notes_on(target), criteria.schema):
         raise DataError(f"target must be valid under the schema, got {target[:80]!r}; fix one of them")
 
@@ -111,6 +118,8 @@ def _tiers_passed(value: Any, text: str, notes: tuple[str, ...], criteria: _Crit
         return 2
     schema = criteria.schema.document if criteria.schema else None
     if criteria.targets and not any(same_value(text, target, schema) for target in criteria.targets):
+        return 3
+    if criteria.answers and not _fits(value, notes, criteria.answers):
         return 3
     return 4
 
@@ -132,7 +141,7 @@ def _verdict(
         parses=passed >= 1,
         root_type=None if criteria.root_type is None else passed >= 2,
         schema_valid=None if criteria.schema is None else passed >= 3,
-        exact_match=passed >= 4 if criteria.targets else None,
+        exact_match=passed >= 4 if criteria.names_answers else None,
         reason=reason,
         offset=offset,
         finish_reason=finish_reason,
@@ -141,7 +150,9 @@ def _verdict(
 
 
 @functools.lru_cache(maxsize=4096)
-def _criteria(schema: str | None, targets: tuple[str, ...], assert_formats: bool) -> _Criteria:
+def _criteria(
+    schema: str | None, targets: tuple[str, ...], answer_schema: str | None, assert_formats: bool
+) -> _Criteria:
     compiled = None if schema is None else compile_schema(schema, assert_formats)
     try:
         types = {_TYPE_NAMES[type(parse_json(target))] for target in targets}
@@ -150,7 +161,8 @@ def _criteria(schema: str | None, targets: tuple[str, ...], assert_formats: bool
         raise DataError(f"target must be JSON, got {at}; fix it") from None
     # Accepted values of several types say nothing of the root that the schema does not.
     root_type = types.pop() if len(types) == 1 else compiled.root_type if compiled else None
-    return _Criteria(root_type=root_type, schema=compiled, targets=targets)
+    answers = None if answer_schema is None else compile_schema(answer_schema, assert_formats)
+    return _Criteria(root_type=root_type, schema=compiled, targets=targets, answers=answers)
 
 
 def _body(completion: str, fences: FencePolicy) -> tuple[str, int]:

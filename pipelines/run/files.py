@@ -1,4 +1,4 @@
-"""Writes that are whole or absent, and hashes of files. Knows bytes and paths, not what is in them."""
+"""Writes that are whole or absent, values that stay on disk, hashes. Knows bytes and paths, not what is in them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,42 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Generic, TypeVar
+
+Place = TypeVar("Place")
+Value = TypeVar("Value")
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that readers see all of it or none of it, also after a crash."""
+class Stored(Mapping[str, Value], Generic[Place, Value]):
+    """Values by name, each read from where it stands when it is asked for. Names and places alone are in memory."""
+
+    def __init__(self, places: Mapping[str, Place], read: Callable[[Place], Value]) -> None:
+        """`read` gives the value of a place."""
+        self._places, self._read = places, read
+
+    def __getitem__(self, name: str) -> Value:
+        return self._read(self._places[name])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that is there when the block ends well: readers see all of it or none, also after a crash."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         Path(temporary).chmod(0o644)
@@ -27,6 +51,12 @@ def write_bytes(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a whole file as `new_file` does."""
+    with new_file(path) as stream:
+        stream.write(content)
 
 
 def write_text(path: Path, text: str) -> None:

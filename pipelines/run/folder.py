@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,8 @@ import yaml
 
 from pipelines.config import Config, config_to_dict, load_config
 from pipelines.errors import RunError
-from pipelines.records import Task, load_lines
-from pipelines.run.files import hash_files, write_json, write_text
+from pipelines.records import Split, Task, iterate_lines, read_record
+from pipelines.run.files import Stored, hash_files, write_json, write_text
 from pipelines.run.provenance import provenance
 
 if TYPE_CHECKING:
@@ -143,9 +143,16 @@ class Run:
         """All rounds in order."""
         return [self.round(number) for number in range(1, self.rounds + 1)]
 
-    def load_tasks(self) -> list[Task]:
-        """Every task of the run; RunError when they are not built."""
-        return load_lines(Task, self.require(self.tasks_file, "tasks"))
+    def iterate_tasks(self, split: Split | None = None) -> Iterator[Task]:
+        """The tasks of the run, or of one split, read one by one; RunError, at once, when they are not built."""
+        file = self.require(self.tasks_file, "tasks")
+        return (task for _, task in iterate_lines(Task, file) if split in (None, task.split))
+
+    def index_tasks(self) -> Mapping[str, Task]:
+        """The tasks of the run by id, each read when it is asked for; RunError when they are not built."""
+        file = self.require(self.tasks_file, "tasks")
+        places = {task.id: start for start, task in iterate_lines(Task, file)}
+        return Stored(places, lambda start: read_record(Task, file, start))
 
     def require(self, path: Path, verb: str) -> Path:
         """`path` if it exists; RunError naming the command that makes it if not."""

@@ -63,7 +63,7 @@ def perform(stage: Stage, config: Config) -> dict[str, Any]:
     work = getattr(importlib.import_module(module), function)
     place = stage.place
     run = place.run if isinstance(place, Round) else place
-    own = config.in_round(place.number) if isinstance(place, Round) else config
+    own = _own(stage, config)
     started = time.monotonic()
     facts: dict[str, Any] = work(own, place, stage.phase) if stage.phase else work(own, place)
     if is_main_process():
@@ -73,6 +73,28 @@ def perform(stage: Stage, config: Config) -> dict[str, Any]:
     return facts
 
 
+def _own(stage: Stage, config: Config) -> Config:
+    """The config of the stage's round, if it is of one."""
+    return config.in_round(stage.place.number) if isinstance(stage.place, Round) else config
+
+
+def check_stage(stage: Stage, config: Config) -> None:
+    """Refuse a model without a chat template before its weights are loaded, where the stage is to talk to it."""
+    own = _own(stage, config)
+    talks = {
+        "sample": own.sampling.server is None,
+        "train": own.training.dataset is None,  # others' rows may be plain text
+        "evaluate": True,
+    }
+    if talks.get(stage.verb):
+        _check_model(own)
+
+
+def _check_model(config: Config) -> None:
+    models = importlib.import_module("pipelines.models")
+    models.require_chat_template(models.load_tokenizer(config.model))
+
+
 def check_settings(config: Config, run: Run) -> None:
     """Find a mistake in what later stages hand to libraries now, not after minutes of sampling."""
     # Imported here because they take seconds that --help need not pay.
@@ -80,6 +102,7 @@ def check_settings(config: Config, run: Run) -> None:
     launcher_config(config)
     for number in range(1, config.rounds + 1):
         checks.check_round(config.in_round(number), run.round(number))
+    _check_model(config)
 
 
 def _launch(stage: Stage, config: Config, run: Run) -> int:

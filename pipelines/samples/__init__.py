@@ -1,9 +1,9 @@
 """Verified samples of tasks: drawn from a policy, reproducibly, into a store that nothing loses.
 
     draw(policy, asks, settings, seed=…)   verified samples, a task's at a time
-    build_asks(tasks, examples, …)         tasks and the prompts they are asked under
+    build_asks(tasks, examples, …)         tasks and the prompts they are asked under, one by one
     LocalPolicy(model, tokenizer)          a model in this process as a policy
-    read_samples(folder)                   what a store holds, by task
+    read_samples(folder)                   what a store holds, by task, read when it is asked for
 
 A name is loaded when it is asked for: a store is read without torch.
 """

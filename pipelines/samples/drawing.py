@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from pipelines.config import SamplingConfig
 from pipelines.records import Message, Sample, Source, Task
-from pipelines.rewards import verify
+from pipelines.rewards.verifiers import Verifier, verify_json
 from pipelines.samples.policies import Conversation, Policy
-from pipelines.tasks import build_prompt, few_shot_examples
+from pipelines.samples.store import Held
+from pipelines.tasks import build_prompt, few_shot_examples, solved_examples
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,32 +29,54 @@ class Ask:
     messages: tuple[Message, ...]
     indices: range
     """Of the samples that are wanted."""
+    schema: str | None = None
+    """JSON Schema under whose grammar they are drawn; None for freely."""
+    prefix: tuple[int, ...] = ()
+    """Ids that all of them begin with."""
+    forbidden: tuple[int, ...] = ()
+    """Ids of which none may come behind the prefix."""
+
+    def decoding(self, settings: SamplingConfig) -> dict[str, Any]:
+        """How tokens are drawn, as a sample keeps it. JSON's own types, as it is read back."""
+        under = {"grammar": "json_schema"} if self.schema else {}
+        return {"max_new_tokens": settings.max_new_tokens, "generation": settings.generation, **under}
 
 
-def build_asks(tasks: Sequence[Task], examples: Sequence[Task], settings: SamplingConfig, seed: int) -> list[Ask]:
-    """Every task under the prompt that the settings give it; `examples` holds the solved tasks to draw on."""
-    solved = [task for task in examples if task.split == "example"]  # few, where tasks can be many
-    asks = []
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Phase:
+    """Drawing that is done before the next begins."""
+
+    settings: SamplingConfig
+    asks: Callable[[Held], Iterable[Ask]]
+    """What is asked for, given what is stored when the phase begins; the same for the same, and gone through several
+    times. What it would ask of an empty store is all that it ever could: samples of anything else are set aside."""
+
+
+def build_asks(tasks: Iterable[Task], examples: Iterable[Task], settings: SamplingConfig, seed: int) -> Iterator[Ask]:
+    """Every task under the prompt that the settings give it, one by one; `examples` holds the solved tasks to show."""
+    solved = solved_examples(examples, settings.few_shot)  # few, where tasks can be many
     for task in tasks:
         messages, source = build_prompt(task, solved, few_shot_examples(task, settings, seed))
-        asks.append(Ask(task=task, source=source, messages=messages, indices=range(settings.samples_per_task)))
-    return asks
-
-
-def decoding_of(settings: SamplingConfig) -> dict[str, Any]:
-    """How tokens are drawn, as a sample keeps it. JSON's own types, as it is read back."""
-    return {"max_new_tokens": settings.max_new_tokens, "generation": settings.generation}
+        yield Ask(task=task, source=source, messages=messages, indices=range(settings.samples_per_task))
 
 
 def draw(
-    policy: Policy, asks: Sequence[Ask], settings: SamplingConfig, *, seed: int, assert_formats: bool = False
+    policy: Policy, asks: Iterable[Ask], settings: SamplingConfig, *, seed: int, verifier: Verifier = verify_json
 ) -> Iterator[tuple[Ask, tuple[Sample, ...]]]:
-    """(ask, its verified samples) for every ask that wants any, as each is finished."""
+    """(ask, its verified samples) for every ask that wants any, as each is finished. All asks are held till the end."""
     asked = [ask for ask in asks if ask.indices]
-    conversations = [seeded(ask.messages, seed, ask.task.id, ask.indices) for ask in asked]
-    decoding = decoding_of(settings)
+    conversations = [
+        dataclasses.replace(
+            seeded(ask.messages, seed, ask.task.id, ask.indices),
+            schema=ask.schema,
+            prefix=ask.prefix,
+            forbidden=ask.forbidden,
+        )
+        for ask in asked
+    ]
     for position, completions in policy.complete(conversations, settings):
         ask, seeds = asked[position], conversations[position].seeds
+        verdicts = verifier(ask.task, ask.messages, [(one.text, one.finish_reason) for one in completions])
         yield (
             ask,
             tuple(
@@ -69,10 +92,12 @@ def draw(
                     token_ids=one.tokens,
                     logprob_nats=one.logprob_nats,
                     seed=own_seed,
-                    decoding=decoding,
-                    verdict=verify(one.text, ask.task, one.finish_reason, assert_formats=assert_formats),
+                    decoding=ask.decoding(settings),
+                    verdict=verdict,
+                    allowed_nats=one.allowed_nats,
+                    prefix_tokens=len(ask.prefix),
                 )
-                for index, own_seed, one in zip(ask.indices, seeds, completions, strict=True)
+                for index, own_seed, one, verdict in zip(ask.indices, seeds, completions, verdicts, strict=True)
             ),
         )
 

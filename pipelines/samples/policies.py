@@ -23,7 +23,7 @@ from pipelines.engine.requests import (
     is_greedy,
 )
 from pipelines.errors import DataError
-from pipelines.models import render_prompt
+from pipelines.models import end_tokens, render_prompt
 from pipelines.records import FinishReason, Message
 from pipelines.samples.grammars import schema_grammar
 
@@ -38,6 +38,8 @@ class Conversation:
     """JSON Schema under whose grammar the completions are drawn; None for freely."""
     prefix: tuple[int, ...] = ()
     """Ids that every completion begins with."""
+    forbidden: tuple[int, ...] = ()
+    """Ids of which none may come behind the prefix."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,6 +87,7 @@ class LocalPolicy:
                 prompt=tuple(render_prompt(self._tokenizer, list(conversation.messages))),
                 seeds=conversation.seeds,
                 prefix=conversation.prefix,
+                forbidden=conversation.forbidden,
                 grammar=self._grammar(conversation) if conversation.schema else None,
             )
             for conversation in conversations
@@ -137,10 +140,3 @@ class LocalPolicy:
             tokens=tokens,
             allowed_nats=math.fsum(drawn.allowed_nats) if request.grammar else None,
         )
-
-
-def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """Ids that end a completion: the model's and the tokenizer's end tokens."""
-    declared = model.generation_config.eos_token_id
-    ids = declared if isinstance(declared, list) else [declared]
-    return tuple(sorted({token for token in [*ids, tokenizer.eos_token_id] if token is not None}))

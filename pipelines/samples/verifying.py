@@ -7,91 +7,100 @@ needs this, since samples are verified as they are drawn: it is for files of oth
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pipelines.config import Config
 from pipelines.errors import DataError
-from pipelines.records import FinishReason, Sample, Task, Verdict
-from pipelines.rewards import verify
+from pipelines.records import Sample, Task
+from pipelines.rewards.verifiers import build_verifier
 from pipelines.run.folder import Round
 from pipelines.samples import store
-from pipelines.tasks.task_files import parse_messages
+from pipelines.tasks.task_files import parse_messages, read_lines
 
 _FIELDS = {"task_id", "completion", "finish_reason", "messages"}
 
 
 def verify_round(config: Config, place: Round) -> dict[str, Any]:
     """Give every stored sample of the round a new verdict; returns the counts."""
-    tasks = {task.id: task for task in place.run.load_tasks()}
+    tasks = place.run.index_tasks()
     folder = place.require(place.samples, "sample")
+    verifier = build_verifier(config)
 
     def again(sample: Sample) -> Sample:
-        task = tasks.get(sample.task_id)
-        if task is None:
+        if sample.task_id not in tasks:
             raise DataError(f"{folder}: no task {sample.task_id!r} in the run's tasks; sample again for these tasks")
-        return dataclasses.replace(sample, verdict=_verdict(config, task, sample.completion, sample.finish_reason))
+        said = [(sample.completion, sample.finish_reason)]
+        return dataclasses.replace(sample, verdict=verifier(tasks[sample.task_id], sample.messages, said)[0])
 
+    counts: Counter[bool] = Counter()
     with store.locked(folder):
-        samples = list(store.rewrite(folder, again))
-    return {"verified": len(samples), "passed": sum(sample.verdict.passed for sample in samples)}
+        for sample in store.rewrite(folder, again):
+            counts[sample.verdict.passed] += 1
+    return {"verified": counts.total(), "passed": counts[True]}
 
 
 def import_completions(config: Config, place: Round, file: Path) -> dict[str, Any]:
     """Put the completions of a file of JSON lines into the round's store, verified; returns the counts.
 
     A line holds `task_id` and `completion`, and `finish_reason` (`stop` when left out) and `messages` (the task's own
-    zero-shot prompt when left out) if they are known. DataError names file and line of what cannot be used.
+    zero-shot prompt when left out) if they are known. DataError names file and line of what cannot be used, before
+    anything is changed.
     """
-    tasks = {task.id: task for task in place.run.load_tasks()}
-    rows = [_row(f"{file}:{number}", line, tasks) for number, line in _lines(file) if line.strip()]
-    samples: dict[str, list[Sample]] = {}
-    for row in rows:
+    tasks = place.run.index_tasks()
+    for _ in _rows(file, tasks):
+        pass
+    counts: Counter[bool] = Counter()
+
+    def batches() -> Iterator[store.Batch]:
+        for _, own in itertools.groupby(_samples(config, file, tasks), lambda one: (one.task_id, one.messages)):
+            samples = tuple(own)
+            counts.update(sample.verdict.passed for sample in samples)
+            messages = list(samples[0].messages)
+            settings = {"policy": {"name": file.name}, "messages": messages, "decoding": {}, "seed": 0}
+            yield store.Batch(settings=settings, samples=samples)
+
+    with store.locked(place.samples):
+        store.replace(place.samples, batches())
+    return {"imported": counts.total(), "passed": counts[True]}
+
+
+def _samples(config: Config, file: Path, tasks: Mapping[str, Task]) -> Iterator[Sample]:
+    """The file's completions in its order, each task's numbered from 0."""
+    given: Counter[str] = Counter()
+    verifier = build_verifier(config)
+    for row in _rows(file, tasks):
         task = tasks[row["task_id"]]
-        own = samples.setdefault(task.id, [])
         messages = tuple(row.get("messages") or task.messages)
         finish_reason = row.get("finish_reason", "stop")
-        own.append(
-            Sample(
-                task_id=task.id,
-                index=len(own),
-                source="zero_shot" if messages == task.messages else "few_shot",
-                messages=messages,
-                completion=row["completion"],
-                finish_reason=finish_reason,
-                prompt_tokens=0,
-                completion_tokens=0,
-                token_ids=None,
-                logprob_nats=None,
-                seed=0,
-                decoding={},
-                verdict=_verdict(config, task, row["completion"], finish_reason),
-            )
+        yield Sample(
+            task_id=task.id,
+            index=given[task.id],
+            source="zero_shot" if messages == task.messages else "few_shot",
+            messages=messages,
+            completion=row["completion"],
+            finish_reason=finish_reason,
+            prompt_tokens=0,
+            completion_tokens=0,
+            token_ids=None,
+            logprob_nats=None,
+            seed=0,
+            decoding={},
+            verdict=verifier(task, messages, [(row["completion"], finish_reason)])[0],
         )
-    with store.locked(place.samples):
-        store.set_aside(place.samples, lambda batch: False)
-        for own in samples.values():
-            for prompt in dict.fromkeys(json.dumps(sample.messages) for sample in own):
-                same = tuple(sample for sample in own if json.dumps(sample.messages) == prompt)
-                settings = {"policy": {"name": file.name}, "messages": json.loads(prompt), "decoding": {}, "seed": 0}
-                store.append(place.samples, 0, store.Batch(settings=settings, samples=same))
-    made = [sample for own in samples.values() for sample in own]
-    return {"imported": len(made), "passed": sum(sample.verdict.passed for sample in made)}
+        given[task.id] += 1
 
 
-def _verdict(config: Config, task: Task, completion: str, finish_reason: FinishReason) -> Verdict:
-    return verify(completion, task, finish_reason, assert_formats=config.tasks.assert_formats)
+def _rows(file: Path, tasks: Mapping[str, Task]) -> Iterator[dict[str, Any]]:
+    """The lines, checked, one by one."""
+    return (_row(where, line, tasks) for where, line in read_lines(file))
 
 
-def _lines(file: Path) -> list[tuple[int, str]]:
-    try:
-        return list(enumerate(file.read_text(encoding="utf-8").split("\n"), start=1))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: cannot be read ({error}); name a UTF-8 file of JSON lines") from error
-
-
-def _row(where: str, line: str, tasks: dict[str, Task]) -> dict[str, Any]:
+def _row(where: str, line: str, tasks: Mapping[str, Task]) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as error:

@@ -1,73 +1,95 @@
-"""Task files of the user's own: JSON lines, checked line by line, to tasks without a split.
+"""Task files of the user's own: JSON lines, read and checked line by line, to tasks without a split.
 
 A line holds `prompt` (text, or messages that end with the user's turn) and, where known, `schema`, `target` (any JSON
 value) or `targets` (a list of accepted ones), `few_shot` (a conversation that stands in for the few-shot prompt),
-`family`, `group`, `fences`, and the field that lines are grouped by if one is named. Every mistake is a
-DataError with file and line; nothing is skipped but empty lines.
+or `answer_schema` (what an accepted value fits, seen by the verifier alone), `family`, `group`, `split`, `fences`,
+`columns` (what else a verifier of the user's own is told), and the field that lines are grouped by if one is named.
+Every mistake is a DataError with file and line; nothing is skipped but empty lines.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pipelines.errors import DataError, nearest
-from pipelines.records import Message, Task
+from pipelines.records import Message, Split, Task
 from pipelines.rewards import JSONRejected, check_task, parse_json
 from pipelines.tasks.keys import task_key
 
-FIELDS = ("prompt", "schema", "target", "targets", "few_shot", "family", "group", "fences")
+FIELDS = (
+    *("prompt", "schema", "target", "targets", "answer_schema", "few_shot", "family", "group", "split", "fences"),
+    "columns",
+)
+SPLITS: tuple[Split, ...] = ("train", "test", "example")
 ROLES = ("system", "user", "assistant")
 
 
-def load_task_file(path: Path, group_by: str | None = None) -> list[Task]:
-    """The tasks of a file in its order, all in the `train` split for now.
+def iterate_task_file(path: Path, group_by: str | None = None) -> Iterator[tuple[Task, bool]]:
+    """(task, whether its line says in which split it is) in the file's order; the others are in `train` for now.
 
-    The key is the prompt's, or what `group_by` names: `target`, or a field of each line.
+    The key is the prompt's, or what `group_by` names: `target`, or a field of each line. That a task stands there twice
+    is for the caller to see.
     """
+    task = None
+    for where, line in read_lines(path):
+        task, is_placed = _task(path, where, line, group_by)
+        yield task, is_placed
+    if task is None:
+        raise DataError(f"{path}: holds no task; write one JSON object with a `prompt` per line")
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """(file:line, text) of every line that is not empty, one by one; DataError for a file that is no UTF-8 text."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield f"{path}:{number}", line
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error}); name a UTF-8 file of JSON lines") from error
-    tasks = [_task(path, number, line, group_by) for number, line in enumerate(lines, start=1) if line.strip()]
-    seen: set[str] = set()
-    for task in tasks:
-        if task.id in seen:
-            raise DataError(f"{path}: holds the task {task.request[:80]!r} twice, word for word; take one out")
-        seen.add(task.id)
-    if not tasks:
-        raise DataError(f"{path}: holds no task; write one JSON object with a `prompt` per line")
-    return tasks
 
 
-def _task(path: Path, number: int, line: str, group_by: str | None) -> Task:
-    where = f"{path}:{number}"
+def _task(path: Path, where: str, line: str, group_by: str | None) -> tuple[Task, bool]:
     row = _row(where, line, group_by)
-    schema = json.dumps(row["schema"]) if "schema" in row else None
+    schema, answer_schema = (json.dumps(row[name]) if name in row else None for name in ("schema", "answer_schema"))
     targets = _targets(where, row)
     try:
         for target in targets or (None,):
             check_task(schema, target)
+        check_task(answer_schema, None)
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
-    fences = row.get("fences", "forbid")
-    if fences not in ("forbid", "unwrap"):
-        raise DataError(f"{where}: fences must be forbid or unwrap, got {fences!r}; leave it out for forbid")
-    return Task(
+    columns = row.get("columns", {})
+    if not isinstance(columns, dict):
+        raise DataError(f"{where}: columns must be an object, got {columns!r}; write name: value in it")
+    task = Task(
         # Named by content, not by line: a sample keeps to its task when lines are put in.
         id=f"{path.stem}/{hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:16]}",
         family=_text(where, "family", row.get("family", path.stem)),
         key=_key(where, row, group_by),
-        split="train",
+        split=_one_of(where, row, "split", SPLITS),
         prompt=_prompt(where, row["prompt"]),
         schema=schema,
         targets=targets,
         few_shot=parse_messages(where, "few_shot", row["few_shot"]) if "few_shot" in row else None,
         group=_text(where, "group", row["group"]) if "group" in row else None,
-        fences=fences,
+        fences=_one_of(where, row, "fences", ("forbid", "unwrap")),
+        answer_schema=answer_schema,
+        columns=json.dumps(columns) if columns else None,
     )
+    return task, "split" in row
+
+
+def _one_of(where: str, row: dict[str, Any], field: str, known: tuple[Any, ...]) -> Any:
+    """The field's value; the first of those known where it is left out."""
+    value = row.get(field, known[0])
+    if value not in known:
+        raise DataError(f"{where}: {field} must be {', '.join(known[:-1])} or {known[-1]}, got {value!r}; fix it")
+    return value
 
 
 def _prompt(where: str, value: Any) -> str | tuple[Message, ...]:
@@ -76,8 +98,9 @@ def _prompt(where: str, value: Any) -> str | tuple[Message, ...]:
 
 def _targets(where: str, row: dict[str, Any]) -> tuple[str, ...]:
     """The accepted values as JSON text: those of `targets`, or the one of `target`."""
-    if "target" in row and "targets" in row:
-        raise DataError(f"{where}: has both target and targets; put all accepted values into targets")
+    given = [name for name in ("target", "targets", "answer_schema") if name in row]
+    if len(given) > 1:
+        raise DataError(f"{where}: has both {given[0]} and {given[1]}; put all accepted values into targets")
     if "target" in row:
         return (json.dumps(row["target"]),)
     accepted = row.get("targets", [])

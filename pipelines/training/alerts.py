@@ -32,8 +32,12 @@ class Alerts(TrainerCallback):  # type: ignore[misc]
             return
         for name, sentence in self._found(state.log_history):
             if name not in self.said:
-                self.said[name] = f"step {state.global_step}: {sentence}"
-                print(f"  alert, {self.said[name]}", flush=True)
+                self.say(name, f"step {state.global_step}: {sentence}")
+
+    def say(self, name: str, sentence: str) -> None:
+        """Print a sentence and keep it."""
+        self.said[name] = sentence
+        print(f"  alert, {sentence}", flush=True)
 
     def _found(self, log: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
         steps = [entry for entry in log if "rewards/chosen" in entry]

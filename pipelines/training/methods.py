@@ -8,6 +8,7 @@ draws and scores its own samples while it trains, with the engine that draws the
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 import warnings
 from typing import Any
@@ -98,7 +99,7 @@ def is_sharded(trainer: Trainer) -> bool:
 
 def _distinct(rows: Dataset) -> Dataset:
     """The rows without repetitions, in their order."""
-    seen: dict[str, int] = {}
+    seen: dict[bytes, int] = {}
     for index, row in zip(itertools.count(), rows, strict=False):
-        seen.setdefault(repr(row), index)
+        seen.setdefault(hashlib.sha256(repr(row).encode()).digest(), index)
     return rows.select(list(seen.values()))

@@ -15,6 +15,7 @@ from datasets.exceptions import DatasetsError
 from pipelines.config import Config
 from pipelines.errors import DataError
 from pipelines.records import Task
+from pipelines.rewards.verifiers import build_verifier
 from pipelines.run.files import hash_files
 from pipelines.run.folder import Round
 from pipelines.run.shipped import shipped
@@ -72,12 +73,13 @@ def load_questions(config: Config, run: Round) -> list[Question]:
         ) from error
     known = {}
     if config.training.dataset is None:
-        known = {task.id: task for task in run.run.load_tasks()}
+        known = {task.id: task for task in run.run.iterate_tasks() if task.id in described}
+    verifier = build_verifier(config)
     return [
         Question(
             task=known.get(task_id) or _task(row),
             messages=tuple(row["prompt"]),
-            assert_formats=config.tasks.assert_formats,
+            verifier=verifier,
         )
         for task_id, row in described.items()
     ]

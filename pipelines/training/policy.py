@@ -22,10 +22,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, Trai
 from trl import DPOTrainer, GRPOTrainer
 
 from pipelines.config import Config, config_to_dict
-from pipelines.models import adapter_identity, load_trainable, model_identity, silence_peft_warning
+from pipelines.models import adapter_identity, closing_token, load_trainable, model_identity, silence_peft_warning
 from pipelines.run.files import new_folder, write_json
 from pipelines.run.folder import Round
-from pipelines.run.processes import process_group
+from pipelines.run.processes import is_main_process, process_group
 from pipelines.training.alerts import Alerts
 from pipelines.training.arguments import TrainerConfig, lora_arguments, trainer_arguments
 from pipelines.training.checkpoints import SealCheckpoints, fingerprint, last_checkpoint
@@ -40,6 +40,7 @@ from pipelines.training.worked_pair import WorkedPair
 
 _NOT_FOR_ADAPTER = ("training_args.bin",)
 """What Trainer saves beside the weights: a pickle, which nobody should have to load."""
+_ROWS_AT_A_TIME = 1024
 
 
 def train_policy(config: Config, run: Round) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def train_policy(config: Config, run: Round) -> dict[str, Any]:
     rows, rehearsed = with_rehearsal(config, run.run, verified, state)
     policy = _load(config, run)
     training = _fingerprint(config, run, rows)
-    alerts = Alerts(config.training.alerts, getattr(arguments, "beta", 0.0), _mean_tokens(verified, policy[1]))
+    alerts = _alerts(config, arguments, verified, policy[1])
     validation, averaging = _validation(config, run), _averaging(config)
     callbacks = [ProgressLine(), alerts, *filter(None, (averaging, validation)), SealCheckpoints(training)]
     trainer = build_trainer(config, arguments, policy, rows, callbacks, _reference(config, run, arguments))
@@ -135,17 +136,30 @@ def _averaging(config: Config) -> AverageWeights | None:
     return None if start is None else AverageWeights(start)
 
 
+def _alerts(config: Config, arguments: TrainerConfig, rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> Alerts:
+    """What warns, and the first warning: of conversations that no end token closes. Behind plain text TRL puts one."""
+    preferred_tokens = _mean_tokens(rows, tokenizer)
+    alerts = Alerts(config.training.alerts, getattr(arguments, "beta", 0.0), preferred_tokens)
+    is_closed = isinstance(rows[0]["prompt"], str) or closing_token(tokenizer) is not None
+    if preferred_tokens and not is_closed and is_main_process():
+        alerts.say("end", "the chat template puts no end token after an answer, so none is learned; add one to it")
+    return alerts
+
+
 def _mean_tokens(rows: Dataset, tokenizer: PreTrainedTokenizerBase) -> float | None:
     """Mean length of the preferred completions, the end token included; None for a method that is given none."""
     preferred = {"chosen", "completion"} & set(rows.column_names)
     if not preferred:
         return None
-    labels = rows["label"] if "label" in rows.column_names else [True] * len(rows)
-    sides = [side for side, label in zip(rows[preferred.pop()], labels, strict=True) if label]
-    texts = [side if isinstance(side, str) else side[-1]["content"] for side in sides]
-    if not texts:
-        return None
-    return sum(len(ids) + 1 for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]) / len(texts)
+    column = preferred.pop()
+    tokens = count = 0
+    for part in rows.iter(_ROWS_AT_A_TIME):
+        labels = part.get("label", [True] * len(part[column]))
+        sides = [side for side, label in zip(part[column], labels, strict=True) if label]
+        texts = [side if isinstance(side, str) else side[-1]["content"] for side in sides]
+        tokens += sum(len(ids) + 1 for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]) if texts else 0
+        count += len(texts)
+    return tokens / count if count else None
 
 
 def _sampled_tokens(trainer: Trainer) -> int | None:

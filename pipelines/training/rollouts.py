@@ -15,8 +15,7 @@ from trl import GRPOTrainer
 
 from pipelines.engine.decoder import sample
 from pipelines.engine.requests import Decoding, Request, build_processors
-from pipelines.models import render_prompt
-from pipelines.samples.policies import end_tokens
+from pipelines.models import end_tokens, render_prompt
 
 
 def draw_rollouts(prompts: list[Any], trainer: GRPOTrainer) -> dict[str, list[Any]]:

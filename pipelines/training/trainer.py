@@ -12,7 +12,7 @@ from typing import Any
 from datasets import Dataset
 from trl import DPOTrainer, KTOTrainer
 
-from pipelines.models import turn_end
+from pipelines.models import closing_token, turn_end
 from pipelines.training.prefix_sharing import share_prefixes
 
 FINISH_REASONS = {
@@ -35,16 +35,24 @@ class _LeavesCutOffOpen:
         known = [name for name in FINISH_REASONS if name in (prepared.column_names or ())]
         if not known:
             return prepared
-        end = turn_end(processing_class)
+        end, closing = turn_end(processing_class), closing_token(processing_class)
 
         def leave_open(row: Mapping[str, Any]) -> dict[str, Any]:
             ids = {FINISH_REASONS[name]: row[FINISH_REASONS[name]] for name in known}
             cut = {FINISH_REASONS[name] for name in known if row[name] == "length"}
-            return {
-                name: row[: -len(end)] if name in cut and row[-len(end) :] == end else row for name, row in ids.items()
-            }
+            return {name: without_end(row, end, closing) if name in cut else row for name, row in ids.items()}
 
         return prepared.map(leave_open).remove_columns(known)
+
+
+def without_end(ids: list[int], end: list[int], closing: int | None) -> list[int]:
+    """A completion's ids without the end of turn behind them, at least without the token that closes it.
+
+    A tokenizer may have joined the completion's last character and the first one behind it.
+    """
+    if ids[-len(end) :] == end:
+        return ids[: -len(end)]
+    return ids[: ids.index(closing, -len(end))] if closing in ids[-len(end) :] else ids
 
 
 class OpenEndedDPOTrainer(_LeavesCutOffOpen, DPOTrainer):

@@ -36,8 +36,8 @@ from pipelines.config import SamplingConfig, ValidationConfig
 from pipelines.errors import ConfigError
 from pipelines.models import Continuation, mean_kl_nats, next_tokens, render_prompt
 from pipelines.records import Message, Task
-from pipelines.rewards import verify
 from pipelines.rewards.rates import rates
+from pipelines.rewards.verifiers import Verifier, verify_json
 from pipelines.run.files import new_folder
 from pipelines.samples.drawing import seeded
 from pipelines.samples.policies import LocalPolicy
@@ -53,7 +53,7 @@ class Question:
 
     task: Task
     messages: tuple[Message, ...]
-    assert_formats: bool = False
+    verifier: Verifier = verify_json
 
 
 class Validation(TrainerCallback):  # type: ignore[misc]
@@ -186,10 +186,9 @@ def measure(
     model.eval()
     for index, answers in LocalPolicy(model, tokenizer).complete(conversations, sampling):
         prompt = tuple(render_prompt(tokenizer, list(conversations[index].messages)))
-        for answer in answers:
-            one = questions[index]
-            verdicts.append(verify(answer.text, one.task, answer.finish_reason, assert_formats=one.assert_formats))
-            continuations.append(Continuation(prompt, answer.tokens or ()))
+        one = questions[index]
+        verdicts += one.verifier(one.task, one.messages, [(answer.text, answer.finish_reason) for answer in answers])
+        continuations += [Continuation(prompt, answer.tokens or ()) for answer in answers]
     # Two forward passes over every row would cost more than drawing them: the first completions of some tasks stand in.
     firsts = continuations[:: settings.samples_per_task]
     some = firsts[:: math.ceil(len(firsts) / _ROWS_FOR_KL)]

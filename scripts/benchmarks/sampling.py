@@ -29,7 +29,7 @@ from pipelines.engine.fast_linear import fast_linear
 from pipelines.engine.packed_attention import packed_attention
 from pipelines.errors import ConfigError
 from pipelines.models import load_model
-from pipelines.models.bundled import bundled_folder
+from pipelines.models.bundled import CARRIED, carried_folder
 from pipelines.rewards import verify
 from pipelines.run.provenance import provenance
 
@@ -55,7 +55,7 @@ class Benchmark:
     """What is to be measured."""
 
     model: str
-    """`bundled` or a folder."""
+    """`bundled`, another of `CARRIED`, or a folder."""
     workload: str
     engines: tuple[str, ...]
     rounds: int
@@ -77,7 +77,7 @@ class Benchmark:
         versions = {}
         with contextlib.ExitStack() as others:
             if "vllm" in self.engines:
-                folder = bundled_folder() if self.model == "bundled" else Path(self.model)
+                folder = carried_folder(CARRIED[self.model]) if self.model in CARRIED else Path(self.model)
                 vllm = VllmEngine(self.vllm_python or Path(sys.executable), folder)
                 others.callback(vllm.close)
                 engines["vllm"], versions["vllm"] = vllm, vllm.version

@@ -9,11 +9,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from pipelines.config import Config, FamilyConfig, TasksConfig
 from pipelines.engine.grammar import Grammar, Vocabulary
 from pipelines.engine.requests import Decoding, Request, build_processors
-from pipelines.models import render_prompt
+from pipelines.models import end_tokens, render_prompt
 from pipelines.records import Task
 from pipelines.samples.drawing import sample_seed
 from pipelines.samples.grammars import schema_grammar
-from pipelines.samples.policies import end_tokens
 from pipelines.tasks import build_prompt
 from pipelines.tasks.splits import build_tasks
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from transformers import (
@@ -11,6 +13,8 @@ from transformers import (
     GPT2Config,
     GptOssConfig,
     LlamaConfig,
+    MistralConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     Qwen3Config,
 )
@@ -47,10 +51,26 @@ EAGER_ONLY = {"gemma2", "gpt_oss"}
 
 def build(name: str, seed: int = 0) -> PreTrainedModel:
     """A model with random weights whose attention is far from uniform."""
+    return build_of(CONFIGS[name], "eager" if name in EAGER_ONLY else "sdpa", seed)
+
+
+def windowed(name: str, window: int, **changes: Any) -> PreTrainedModel:
+    """`build` with another sliding window, wide enough for a whole sequence."""
+    known = {**CONFIGS, "mistral": MistralConfig(**_SIZES)}[name]
+    sliding = {"sliding_window": window}
+    if name != "mistral":  # whose layers all slide
+        sliding["layer_types"] = _SLIDING["layer_types"]
+    if name == "qwen3":
+        sliding["use_sliding_window"] = True
+    config = type(known)(**{**known.to_dict(), **sliding, **changes})
+    return build_of(config, "eager" if name in EAGER_ONLY else "sdpa")
+
+
+def build_of(config: PreTrainedConfig, implementation: str, seed: int = 0) -> PreTrainedModel:
+    """The config's model with random weights; the same seed gives the same weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        implementation = "eager" if name in EAGER_ONLY else "sdpa"
-        model = AutoModelForCausalLM.from_config(CONFIGS[name], attn_implementation=implementation)
+        model = AutoModelForCausalLM.from_config(config, attn_implementation=implementation)
         for part in model.modules():
             if getattr(part, "sinks", None) is not None:
                 torch.nn.init.normal_(part.sinks)

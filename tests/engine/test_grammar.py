@@ -107,6 +107,35 @@ def test_a_prefix_is_gone_on_from_and_counts_towards_the_limit(tiny, grammar: Gr
     assert {one.ended for one in made if one.tokens != end} == {False}
 
 
+@pytest.mark.parametrize("engine", [sample, generate_samples])
+@pytest.mark.parametrize("bound", [True, False])
+def test_a_forbidden_token_never_comes_first_and_may_come_later(tiny, grammar: Grammar, engine, bound: bool):
+    model, tokenizer = tiny
+    prompt, prefix = tuple(tokenizer.encode("abc")), tuple(tokenizer.encode("ab"))
+    (letter,) = tokenizer.encode("a")
+    seeds = tuple(range(300))
+    request = Request(
+        prompt=prompt, seeds=seeds, prefix=prefix, forbidden=(letter,), grammar=grammar if bound else None
+    )
+    ((_, made),) = engine(model, [request], decoding(tokenizer, max_new_tokens=12, batch_size=300))
+    assert letter not in {one.tokens[0] for one in made}
+    if bound:
+        assert {one.tokens[0] for one in made} == {tokenizer.eos_token_id, *tokenizer.encode("b")}
+    else:
+        assert letter in {token for one in made for token in one.tokens}
+
+
+def test_where_nothing_else_is_allowed_a_forbidden_token_may_come_all_the_same(tiny, grammar: Grammar):
+    model, tokenizer = tiny
+    (only,) = tokenizer.encode("a")
+    request = Request(
+        prompt=tuple(tokenizer.encode("abc")), seeds=(0,), prefix=tuple(tokenizer.encode("c")), forbidden=(only,),
+        grammar=grammar,
+    )  # fmt: skip
+    ((one,),) = draw_all(model, [request], decoding(tokenizer)).values()
+    assert one.tokens[0] == only
+
+
 def test_with_and_without_a_grammar_side_by_side_each_draws_as_alone(tiny, grammar: Grammar):
     model, tokenizer = tiny
     prompt, settings = tuple(tokenizer.encode("abc")), decoding(tokenizer)

@@ -13,7 +13,9 @@ from pipelines.errors import ConfigError, DataError, RunError
 from pipelines.preferences.labelers.labels import (
     Comparison,
     Decision,
-    choose_comparisons,
+    IndexPair,
+    choose_couples,
+    compare,
     current_labels,
     label_missing,
     label_path,
@@ -41,6 +43,15 @@ def rows(names: Sequence[str] = ("t",), texts: Sequence[str] = TEXTS) -> list[Sa
     return [completion(index, text, name=name) for name in names for index, text in enumerate(texts)]
 
 
+def chosen_of(rows: Sequence[Sample], pairs: Sequence[IndexPair], seed: int = 0) -> list[Comparison]:
+    """The comparisons of a run that holds these samples and pairs."""
+    samples = {
+        name: [row for row in rows if row.task_id == name] for name in dict.fromkeys(row.task_id for row in rows)
+    }
+    couples = choose_couples(samples, samples, pairs, seed)
+    return [compare(task(couple[0]), samples[couple[0]], couple, seed) for couple in couples]
+
+
 def comparison(first: str, second: str, **settings: str) -> Comparison:
     return Comparison(task=task(), first=completion(0, first), second=completion(1, second, **settings))
 
@@ -56,7 +67,7 @@ def run(tmp_path: Path) -> Run:
 
 def test_the_run_s_pairs_alternate_with_drawn_couples():
     names = ["a", "b", "c"]
-    chosen = choose_comparisons([task(name) for name in names], rows(names), [("a", 0, 1), ("b", 1, 3)], seed=0)
+    chosen = chosen_of(rows(names), [("a", 0, 1), ("b", 1, 3)])
     paired = [{one.first.index, one.second.index} in ({0, 1}, {1, 3}) for one in chosen[:4]]
     assert len(chosen) == 5
     assert paired == [True, False, True, False]
@@ -66,20 +77,18 @@ def test_drawn_couples_differ_in_text_and_ended_by_themselves():
     texts = ["[1]", "[1]", "[2]"]
     cut = completion(3, "[1, 2", finish_reason="length")
     for seed in range(20):
-        (drawn,) = choose_comparisons([task()], [*rows(texts=texts), cut], [], seed)
+        (drawn,) = chosen_of([*rows(texts=texts), cut], [], seed)
         assert {drawn.first.completion, drawn.second.completion} == {"[1]", "[2]"}
 
 
 def test_the_same_seed_gives_the_same_comparisons_and_ids():
-    one, other = (choose_comparisons([task()], rows(), [("t", 0, 1)], seed=7) for _ in range(2))
+    one, other = (chosen_of(rows(), [("t", 0, 1)], seed=7) for _ in range(2))
     assert [each.id for each in one] == [each.id for each in other]
 
 
 def test_the_side_a_pair_s_better_completion_stands_on_varies():
     names = [f"t{number}" for number in range(40)]
-    chosen = choose_comparisons(
-        [task(name) for name in names], rows(names, TEXTS[:2]), [(name, 0, 1) for name in names], seed=0
-    )
+    chosen = chosen_of(rows(names, TEXTS[:2]), [(name, 0, 1) for name in names])
     assert 8 <= sum(each.first.index == 0 for each in chosen) <= 32
 
 
@@ -89,7 +98,7 @@ def test_another_text_is_another_id():
 
 def test_a_pair_of_other_samples_is_refused():
     with pytest.raises(DataError, match=r"a completion \[0, 9\] of 't'.*attend-and-prefer pair. again"):
-        choose_comparisons([task()], rows(), [("t", 0, 9)], seed=0)
+        chosen_of(rows(), [("t", 0, 9)])
 
 
 @pytest.mark.parametrize(

@@ -30,10 +30,11 @@ def samples_of(name: str, samples: list[tuple[str, str]]) -> list[Sample]:
 def pair(sampled: Sampled, same_tokens=str.__eq__, **settings):
     """Pairs, outcomes, and the samples by task and index."""
     samples = {name: samples_of(name, own) for name, own in sampled.items()}
-    scores = {(row.task_id, row.index): float(row.verdict.passed) for rows in samples.values() for row in rows}
     tasks = [make_task(name, family=name[0], targets=("1",)) for name in sampled]
     known = PreferencesConfig(**{"min_pairs": 1, **settings})
-    pairs, outcomes = build_pairs(tasks, samples, scores, known, 0, same_tokens=same_tokens)
+    pairs, outcomes = build_pairs(
+        iter(tasks), samples, lambda row: float(row.verdict.passed), known, 0, same_tokens=same_tokens
+    )
     return pairs, outcomes, {(row.task_id, row.index): row for rows in samples.values() for row in rows}
 
 
@@ -113,3 +114,31 @@ def test_sides_that_become_the_same_tokens_are_no_pair():
     pairs, outcomes, _ = pair(samples, same_tokens=lambda _, other: other.startswith("b"))
     assert [made.rejected_index for made in pairs] == [2]
     assert outcomes["same tokens as the other side after the chat template"] == 1
+
+
+def test_where_only_the_schema_decides_the_likeliest_answers_are_preferred():
+    """Under a grammar everything is valid; that alone makes no answer worth learning."""
+    task = make_task(schema='{"type": "object"}')
+    right = Verdict(parses=True, schema_valid=True)
+    drawn = [
+        make_sample(text, index, source="grammar", verdict=right, completion_tokens=tokens, logprob_nats=nats)
+        for index, (text, tokens, nats) in enumerate([("{}", 2, -9.0), ("long", 20, -10.0), ("so-so", 4, -8.0)])
+    ]
+    failures = [make_sample(f"no {index}", 10 + index, verdict=Verdict(parses=False)) for index in range(6)]
+    settings = PreferencesConfig(min_pairs=1, max_pairs_per_task=6)
+    for fields, preferred in (({}, {1, 2}), ({"targets": ('{"a": 1}', "{}")}, {0, 1, 2})):
+        asked = make_task(schema=task.schema, **fields)
+        own = {asked.id: [*drawn, *failures]}
+        pairs, _ = build_pairs([asked], own, lambda row: float(row.verdict.passed), settings, 0)
+        assert {pair.chosen_index for pair in pairs} == preferred
+
+
+def test_the_policys_own_failures_are_rejected_before_those_of_proposals():
+    samples = [
+        make_sample("right", 2000, source="grammar", verdict=Verdict(parses=True)),
+        *(make_sample(f"near {n}", 2001 + n, source="grammar", verdict=Verdict(parses=False)) for n in range(4)),
+        *(make_sample(f"own {n}", n, verdict=Verdict(parses=False)) for n in range(2)),
+    ]
+    settings = PreferencesConfig(min_pairs=1, max_pairs_per_task=3)
+    pairs, _ = build_pairs([make_task()], {"t": samples}, lambda row: float(row.verdict.passed), settings, 0)
+    assert {0, 1} < {pair.rejected_index for pair in pairs}

@@ -55,8 +55,7 @@ def plant(run: Path, number: int) -> None:
     """Samples that are right, wrong, broken and cut off, one each per training task: the tiny model writes no JSON."""
     rows = [
         {"task_id": task.id, "completion": text, "finish_reason": "length" if place == 3 else "stop"}
-        for task in folder_of(run).load_tasks()
-        if task.split == "train"
+        for task in folder_of(run).iterate_tasks("train")
         for place, text in enumerate((task.target, task.target[:-1] + ", 0]", task.target[:-1] + ")", task.target))
     ]
     file = run.parent / f"planted-{number}.jsonl"

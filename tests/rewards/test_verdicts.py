@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from pipelines.errors import DataError
 from pipelines.records import Task
-from pipelines.rewards import verify
+from pipelines.rewards import locate_fault, verify
+from tests.made import make_task
 
 PLAIN = Task(id="t", family="f", key="k", split="train", prompt="Write a JSON list of 1 through 3.")
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
@@ -263,3 +264,16 @@ def test_accepted_values_of_several_types_leave_the_root_open():
     asked = task(targets=("[]", "null"))
     assert [verify(text, asked).root_type for text in ("[]", "null", "{}")] == [None] * 3
     assert [verify(text, asked).exact_match for text in ("[]", "null", "{}")] == [True, True, False]
+
+
+def test_an_answer_schema_decides_what_is_right_and_the_verifier_alone_sees_it():
+    task = make_task(
+        schema='{"type": "object"}', answer_schema='{"properties": {"n": {"minimum": 5}}, "required": ["n"]}'
+    )
+    right, wrong, invalid = (verify(text, task) for text in ('{"n": 7}', '{"n": 4}', "[7]"))
+    assert (right.passed, right.exact_match) == (True, True)
+    assert (wrong.schema_valid, wrong.exact_match, wrong.reason) == (True, False, "wrong_value")
+    assert (invalid.schema_valid, invalid.exact_match) == (False, False)
+    fault = locate_fault('{"n": 4}', task)
+    assert (fault.kind, fault.pointer, fault.offset) == ("value", "/n", 6)
+    assert locate_fault('{"n": 7}', task) is None

@@ -84,7 +84,7 @@ def plant(task: Task) -> list[dict[str, Any]]:
 def plant_samples(arguments: list[str], *, number: int = 1, without_fault: int = 0) -> list[Task]:
     """Samples of every training task, of the first so many tasks one that passes; returns the tasks."""
     root = Path(arguments[arguments.index("--run") + 1])
-    tasks = [task for task in load_run(root).load_tasks() if task.split == "train"]
+    tasks = list(load_run(root).iterate_tasks("train"))
     rows = [row for place, task in enumerate(tasks) for row in plant(task)[: 1 if place < without_fault else None]]
     file = root.with_name("planted.jsonl")
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -93,8 +93,7 @@ def once(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     arguments = ["--config", str(folder / "tiny.yaml"), "--run", str(folder / "run")]
     do(arguments, "tasks")
-    tasks = [task for task in Run(folder / "run").load_tasks() if task.split == "train"]
-    rows = [row for task in tasks for row in made_of(task)]
+    rows = [row for task in Run(folder / "run").iterate_tasks("train") for row in made_of(task)]
     (folder / "completions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     do([*arguments, "--completions", str(folder / "completions.jsonl")], "verify")
     do(arguments, "pair", "train")
@@ -159,7 +158,7 @@ def test_the_python_of_every_page_runs(
     given: dict[str, Any] = {
         "model": model,
         "tokenizer": tokenizer,
-        "tasks": trained.load_tasks(),
+        "tasks": list(trained.iterate_tasks()),
         "pairs": datasets.load_dataset(str(trained.last.dataset), "pairs", split="train"),
         "weights": np.tril(np.ones((2, 3, 4, 4))) / np.arange(1, 5)[:, None],
         "tokens": list("abcd"),

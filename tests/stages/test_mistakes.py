@@ -74,7 +74,7 @@ def test_a_bad_line_of_a_task_file_is_named(complaint, arguments: list[str], tmp
 def test_samples_that_all_fail_say_so_with_the_histogram(
     complaint, arguments: list[str], planted: Path, tmp_path: Path
 ):
-    tasks = [task for task in load_run(planted).load_tasks() if task.split == "train"]
+    tasks = load_run(planted).iterate_tasks("train")
     rows = [{**row, "completion": "no", "finish_reason": "stop"} for task in tasks for row in plant(task)]
     (tmp_path / "failed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     do([*arguments, "--completions", str(tmp_path / "failed.jsonl")], "verify")

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from datasets import Dataset
 
 from pipelines.cli import main
 from pipelines.config import load_config
@@ -30,7 +31,7 @@ Key = tuple[str, str, int]
 
 def wanted(run: Path, phase: str | None = None) -> Counter[Key]:
     """(task, source, index) of all that a round, or an evaluation, is to hold."""
-    config, tasks = load_config(run / "config.yaml"), load_run(run).load_tasks()
+    config, tasks = load_config(run / "config.yaml"), list(load_run(run).iterate_tasks())
     settings = (
         [config.sampling] if phase is None else [config.evaluation, dataclasses.replace(config.evaluation, few_shot=0)]
     )
@@ -253,10 +254,52 @@ def test_a_share_of_the_tasks_is_sampled_few_shot_and_trained_on_under_the_same_
     sources = Counter(row.source for own in samples.values() for row in own)
     assert 15 < sources["few_shot"] < 45
     preferences = Preferences(
-        config=load_config(file), tasks=run.load_tasks(), samples=samples, pairs=[], outcomes=Counter(), model={},
-        scores={(row.task_id, row.index): 0.0 for own in samples.values() for row in own},
+        config=load_config(file), examples=list(run.iterate_tasks("example")), validation=set(), score=lambda one: 0.0,
+        pairs=[], outcomes=Counter(), model={},
     )  # fmt: skip
-    for table in ("samples", "kto"):
-        for task_id, row in preferences.rows(table):
-            assert row["prompt"] == list(samples[task_id][0].messages)
-            assert len(row["prompt"]) == (3 if samples[task_id][0].source == "few_shot" else 1)
+    for task in run.iterate_tasks("train"):
+        (sample,) = samples[task.id]
+        for _, row in preferences.rows(task, [sample], []):
+            assert row["prompt"] == list(sample.messages)
+            assert len(row["prompt"]) == (3 if sample.source == "few_shot" else 1)
+
+
+def test_a_model_that_is_never_right_by_itself_leaves_with_pairs(tiny_folder: Path, tmp_path: Path):
+    """The tiny model writes noise; under the grammar of the schemas it is right now and then."""
+    schema = {
+        "type": "object",
+        "properties": {"n": {"enum": [1, 2, 3]}, "ok": {"type": "boolean"}},
+        "required": ["n", "ok"],
+        "additionalProperties": False,
+    }
+    rows = [
+        {"prompt": f"n {n}?", "schema": schema, "target": {"n": n % 3 + 1, "ok": n % 2 == 0}, "split": "train"}
+        for n in range(12)
+    ]
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    proposals = {
+        "grammar": {"samples_per_task": 2, "generation": {"temperature": 3.0}},
+        "repair": {"samples_per_task": 2, "generation": {"temperature": 3.0}, "levels": 2},
+    }
+    file = write_config(
+        tmp_path / "own.yaml",
+        tiny_folder,
+        tasks={"files": [str(tmp_path / "own.jsonl")]},
+        sampling={"samples_per_task": 2, "few_shot": 0, "max_new_tokens": 40, "proposals": proposals},
+        preferences={"min_pairs": 1, "allow_truncated_rejected": True, "validation_fraction": 0.0},
+    )
+    arguments = ["--config", str(file), "--run", str(tmp_path / "run")]
+    do(arguments, "tasks", "sample", "pair")
+    run = load_run(tmp_path / "run")
+    stored = read_samples(run.last.samples)
+    assert {one.source for own in stored.values() for one in own} == {"zero_shot", "grammar", "repair"}
+    pairs = Dataset.from_parquet(str(run.last.dataset / "pairs" / "*.parquet"), cache_dir=str(tmp_path / "cache"))
+    wanted = {json.dumps(row["prompt"]): row["target"] for row in rows}
+    assert {row["source"] for row in pairs} <= {"grammar", "repair"}
+    assert len({row["task_id"] for row in pairs}) >= 6
+    for row in pairs:
+        assert json.loads(row["chosen"][0]["content"]) == wanted[json.dumps(row["prompt"][-1]["content"])]
+        assert row["prompt"] == [{"role": "user", "content": row["prompt"][-1]["content"]}]
+    before = {path.name: path.read_bytes() for path in run.last.samples.glob("*.jsonl")}
+    do(arguments, "sample")
+    assert {path.name: path.read_bytes() for path in run.last.samples.glob("*.jsonl")} == before

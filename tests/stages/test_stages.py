@@ -75,7 +75,7 @@ def test_tasks_of_the_users_own_go_the_same_way(tiny_folder: Path, tmp_path: Pat
     arguments = ["--config", str(file), "--run", str(run)]
     do(arguments, "tasks")
     answers = ["[1]", '["a"]', "[2, 3]", "no"]
-    trained = [task.id for task in load_run(run).load_tasks() if task.split == "train"]
+    trained = [task.id for task in load_run(run).iterate_tasks("train")]
     given = [json.dumps({"task_id": name, "completion": text}) for name in trained for text in answers]
     (tmp_path / "given.jsonl").write_text("\n".join(given))
     do([*arguments, "--completions", str(tmp_path / "given.jsonl")], "verify")

@@ -21,7 +21,7 @@ def drawn(run: Path) -> list[Sample]:
 
 
 def a_task(run: Path) -> Task:
-    return next(task for task in load_run(run).load_tasks() if task.split == "train")
+    return next(load_run(run).iterate_tasks("train"))
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def give(arguments: list[str], tmp_path: Path) -> Callable[..., list[str]]:
 
 
 def test_verdicts_follow_tasks_that_were_changed_by_hand(arguments: list[str], planted: Path, capsys):
-    tasks = load_run(planted).load_tasks()
+    tasks = load_run(planted).iterate_tasks()
     anything = [dataclasses.replace(task, targets=()) for task in tasks]
     (planted / "tasks.jsonl").write_text(dump_lines(anything))
     before = drawn(planted)

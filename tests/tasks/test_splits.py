@@ -20,6 +20,7 @@ from pipelines.errors import ConfigError, DataError
 from pipelines.records import Task
 from pipelines.tasks import build_prompt, build_tasks, few_shot_examples
 from pipelines.tasks.families import FAMILIES
+from tests.made import make_task
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HANDOUT = str(ROOT / "data" / "handout.yaml")
@@ -200,8 +201,55 @@ def test_the_handouts_prompt_is_for_test_also_when_a_file_repeats_it(tmp_path: P
     assert next(task.split for task in mine if task.prompt.endswith("3.")) == "test"
 
 
+def test_the_same_task_twice_is_refused(tmp_path: Path):
+    with pytest.raises(DataError, match="mine.jsonl: holds the task 'Ticket 0' twice, word for word"):
+        file_of(tmp_path, [TICKETS[0], TICKETS[1], TICKETS[0]])
+
+
+def test_one_task_in_two_files_of_one_name_is_refused(tmp_path: Path):
+    files = [tmp_path / name / "mine.jsonl" for name in "ab"]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text('{"prompt": "p"}')
+    with pytest.raises(DataError, match="task 'mine/.*' is in two task files of one name"):
+        tasks_of(files=tuple(map(str, files)))
+
+
 def test_the_default_tasks_are_those_of_every_version_so_far():
     """Their random streams are kept: figures of earlier runs and of later ones are of the same tasks."""
     tasks = build_tasks(load_config(ROOT / "configs" / "default.yaml"))
     drawn = sorted([task.split, task.family, task.request, task.target] for task in tasks)
     assert hashlib.sha256(json.dumps(drawn).encode()).hexdigest() == DRAWN
+
+
+def test_lines_that_name_their_split_are_there_and_the_others_are_drawn(tmp_path: Path):
+    rows = [
+        *({"prompt": f"train {n}", "split": "train"} for n in range(9)),
+        *({"prompt": f"test {n}", "split": "test"} for n in range(3)),
+        *({"prompt": f"shown {n}", "split": "example", "target": n} for n in range(2)),
+        *({"prompt": f"drawn {n}"} for n in range(8)),
+    ]
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    tasks = [task for task in tasks_of(files=(str(tmp_path / "mine.jsonl"),)) if task.family == "mine"]
+    split = {task.request: task.split for task in tasks}
+    assert all(split[row["prompt"]] == row["split"] for row in rows if "split" in row)
+    assert Counter(split[f"drawn {n}"] for n in range(8)) == {"train": 6, "test": 2}
+
+
+def test_a_prompt_that_two_lines_put_on_two_sides_is_for_test(tmp_path: Path):
+    rows = [{"prompt": "one", "target": n, "split": split} for n, split in enumerate(["train", "example", "train"])]
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    tasks = [task for task in tasks_of(files=(str(tmp_path / "mine.jsonl"),)) if task.family == "mine"]
+    assert [task.split for task in tasks] == ["test"] * 3
+
+
+def test_a_few_shot_prompt_shows_solved_tasks_of_the_same_group_first():
+    solved = [make_task(f"e{n}", group="ab"[n % 2], split="example", prompt=f"e{n}", targets=("1",)) for n in range(6)]
+    shown = {}
+    for group in ("a", "b", "new"):
+        messages, source = build_prompt(make_task(group=group), solved, 4)
+        assert source == "few_shot"
+        shown[group] = [message["content"] for message in messages[:-1:2]]
+    assert shown["a"][:3] == ["e0", "e2", "e4"]
+    assert shown["b"][:3] == ["e1", "e3", "e5"]
+    assert len(shown["new"]) == 4

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import DataError
-from pipelines.tasks.task_files import load_task_file
+from pipelines.tasks.task_files import iterate_task_file
 
 
 def load(tmp_path: Path, text: str):
     file = tmp_path / "mine.jsonl"
     file.write_text(text, encoding="utf-8")
-    return load_task_file(file)
+    return [task for task, _ in iterate_task_file(file)]
 
 
 def test_fields_arrive_as_json_text(tmp_path: Path):
@@ -57,11 +57,6 @@ def test_an_empty_file_is_refused(tmp_path: Path):
 def test_a_task_keeps_its_name_when_lines_are_put_before_it(tmp_path: Path):
     (alone,) = load(tmp_path, '{"prompt": "p"}')
     assert load(tmp_path, '{"prompt": "new"}\n{"prompt": "p"}')[1].id == alone.id
-
-
-def test_the_same_task_twice_is_refused(tmp_path: Path):
-    with pytest.raises(DataError, match="holds the task 'p' twice"):
-        load(tmp_path, '{"prompt": "p"}\n{"prompt": "p"}')
 
 
 def test_text_that_is_not_unicode_is_refused(tmp_path: Path):

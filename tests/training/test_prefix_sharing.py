@@ -17,6 +17,7 @@ from trl.trainer.utils import add_fused_lm_head
 from pipelines.models import load_model
 from pipelines.training.prefix_sharing import lay_out, pack, share_prefixes, supports_prefix_sharing
 from pipelines.training.trainer import PrefixSharingDPOTrainer
+from tests.attention.architectures import windowed
 from tests.tiny import build_tiny_model
 
 FIELDS = ("log_probs", "entropy", "mean_logits", "is_top1")
@@ -148,15 +149,23 @@ def test_a_batch_padded_on_the_left_goes_the_plain_way(tiny_folder: Path):
     assert torch.equal(fused(model, batch).log_probs, plain)
 
 
-def test_sliding_windows_are_left_to_trl():
-    from transformers import Gemma3TextConfig
-    from transformers.models.gemma3.modeling_gemma3 import Gemma3ForCausalLM
-
-    config = Gemma3TextConfig(
-        vocab_size=32, hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, head_dim=8, sliding_window=4, layer_types=["sliding_attention", "full_attention"],
-    )  # fmt: skip
-    assert not supports_prefix_sharing(Gemma3ForCausalLM(config))
+@pytest.mark.parametrize("too_long", [False, True])
+@pytest.mark.parametrize("name", ["gemma3", "mistral"])
+def test_rows_that_fit_a_sliding_window_share_and_longer_ones_do_not(tiny, name: str, too_long: bool):
+    batch = batch_of(tiny[1])
+    model = windowed(name, batch["input_ids"].shape[1] - too_long)
+    assert supports_prefix_sharing(model)
+    add_fused_lm_head(model, outputs=FIELDS)
+    plain = fused(model, batch).log_probs
+    share_prefixes(model)
+    if too_long:
+        with pytest.warns(UserWarning, match="share no prefixes"):
+            shared = fused(model, batch).log_probs
+        assert torch.equal(shared, plain)
+    else:
+        shared = fused(model, batch).log_probs
+        torch.testing.assert_close(shared, plain, rtol=1e-4, atol=1e-5)
+        assert not torch.equal(shared, plain)  # another way to the same numbers
 
 
 def preference_rows(count: int) -> Dataset:

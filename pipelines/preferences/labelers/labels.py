@@ -19,7 +19,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol, get_args, runtime_checkable
 
@@ -112,62 +112,70 @@ class Label:
 # --- what is compared ---------------------------------------------------------------------------------------------
 
 
-def load_comparisons(run: Run, seed: int) -> list[Comparison]:
-    """All comparisons of a run, in labelling order; needs the samples and the dataset."""
+def load_comparisons(run: Run, seed: int, count: int | None = None) -> Iterator[Comparison]:
+    """The first so many comparisons of a run, or all, in labelling order; needs the samples and the dataset.
+
+    DataError, at once, when there is nothing to compare. The texts are read one comparison at a time.
+    """
     last = run.last
     samples = read_samples(last.require(last.samples, "sample"))
     folder = last.require(last.dataset, "pair") / "pairs"
-    drawn = [sample for own in samples.values() for sample in own]
-    comparisons = choose_comparisons(run.load_tasks(), drawn, _read_pairs(folder), seed)
-    if not comparisons:
+    tasks = run.index_tasks()
+    couples = choose_couples(tasks, samples, _read_pairs(folder), seed)
+    if not couples:
         raise DataError(f"{last.samples}: no task has two different texts to compare; sample more per task")
-    return comparisons
+    return (compare(tasks[couple[0]], samples[couple[0]], couple, seed) for couple in couples[:count])
 
 
-def choose_comparisons(
-    tasks: Sequence[Task], samples: Iterable[Sample], pairs: Iterable[IndexPair], seed: int
-) -> list[Comparison]:
+def choose_couples(
+    tasks: Iterable[str], samples: Mapping[str, Sequence[Sample]], pairs: Iterable[IndexPair], seed: int
+) -> list[IndexPair]:
     """The couples in `pairs` alternating with one drawn couple per task, each kind in random order.
 
-    A drawn couple differs in text from each other and from the task's pairs, and both sides ended by themselves.
-    DataError when a pair names a completion that is not there.
+    A drawn couple differs in text from each other and from the pairs, and both sides ended by themselves. `tasks` are
+    ids. DataError when a pair names a completion that is not there.
     """
-    by_task: dict[str, dict[int, Sample]] = {task.id: {} for task in tasks}
-    for sample in samples:
-        by_task.setdefault(sample.task_id, {})[sample.index] = sample
     paired = sorted(set(pairs))
-    for task_id, *indices in paired:
-        if not set(indices) <= by_task.get(task_id, {}).keys():
-            raise DataError(
-                f"the dataset's pairs name a completion {indices} of {task_id!r} that is not in the samples; "
-                "run `attend-and-prefer pair` again"
-            )
-    texts = {frozenset(by_task[task_id][index].completion for index in indices) for task_id, *indices in paired}
-    drawn = [couple for task in tasks for couple in _draw(task.id, by_task[task.id], texts, seed)]
+    texts: set[int] = set()
+    for task_id, own in itertools.groupby(paired, lambda couple: couple[0]):
+        rows = {sample.index: sample.completion for sample in samples.get(task_id, ())}
+        for _, *indices in own:
+            if not set(indices) <= rows.keys():
+                raise DataError(
+                    f"the dataset's pairs name a completion {indices} of {task_id!r} that is not in the samples; "
+                    "run `attend-and-prefer pair` again"
+                )
+            texts.add(_hash_texts(*(rows[index] for index in indices)))
+    drawn = [couple for task_id in tasks for couple in _draw(task_id, samples.get(task_id, ()), texts, seed)]
     rng = seeds.rng(seed, "comparisons")
     rng.shuffle(paired)
     rng.shuffle(drawn)
-    known = {task.id: task for task in tasks}
-    mixed = [couple for two in itertools.zip_longest(paired, drawn) for couple in two if couple]
-    return [_compare(known[couple[0]], by_task[couple[0]], couple, seed) for couple in mixed]
+    return [couple for two in itertools.zip_longest(paired, drawn) for couple in two if couple]
 
 
-def _draw(task_id: str, rows: dict[int, Sample], taken: set[frozenset[str]], seed: int) -> Iterator[IndexPair]:
+def _hash_texts(*texts: str) -> int:
+    """The same for the same texts in any order; in place of the texts, which may be many."""
+    return hash(frozenset(texts))
+
+
+def _draw(task_id: str, samples: Iterable[Sample], taken: set[int], seed: int) -> Iterator[IndexPair]:
     """One couple of the task, if it has one that is not taken."""
     distinct: dict[str, int] = {}
-    for index in sorted(rows):
-        if rows[index].finish_reason == "stop":
-            distinct.setdefault(rows[index].completion, index)
+    for sample in sorted(samples, key=lambda sample: sample.index):
+        if sample.finish_reason == "stop":
+            distinct.setdefault(sample.completion, sample.index)
     couples = [
         (task_id, one, other)
         for (text, one), (other_text, other) in itertools.combinations(distinct.items(), 2)
-        if frozenset((text, other_text)) not in taken
+        if _hash_texts(text, other_text) not in taken
     ]
     if couples:
         yield seeds.rng(seed, f"{task_id}/comparisons").choice(couples)
 
 
-def _compare(task: Task, rows: dict[int, Sample], couple: IndexPair, seed: int) -> Comparison:
+def compare(task: Task, samples: Iterable[Sample], couple: IndexPair, seed: int) -> Comparison:
+    """The couple of a task's samples as a comparison."""
+    rows = {sample.index: sample for sample in samples}
     _, one, other = couple
     swap = seeds.rng(seed, f"{couple}/order").random() < 0.5
     first, second = (other, one) if swap else (one, other)
