@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.cli import main
-from tests.stages.conftest import ROOT, do
+from tests.stages.conftest import CTRL_C, ROOT, do
 
 
 def labels(run: Path, name: str) -> list[dict]:
@@ -87,7 +87,7 @@ class Sitting:
 
     def __init__(self, arguments: list[str]) -> None:
         self.master, slave = pty.openpty()
-        command = [sys.executable, "-m", "pipelines", "label", *arguments, "--person", "ada"]
+        command = [*CTRL_C, sys.executable, "-m", "pipelines", "label", *arguments, "--person", "ada"]
         self.process = subprocess.Popen(
             command, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, cwd=ROOT
         )
