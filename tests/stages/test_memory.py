@@ -41,7 +41,7 @@ def make_run(folder: Path, model: Path, count: int) -> list[str]:
     asked = {"samples_per_task": 1, "max_new_tokens": 2, "few_shot": 0}
     sections = {
         "tasks": {"files": [str(folder / "mine.jsonl")], "test_fraction": 0.5},
-        "sampling": asked,
+        "sampling": {**asked, "pilot": 0},  # noise is never right
         "preferences": {"validation_fraction": 0.0},
         "evaluation": {**CONFIG["evaluation"], **asked, "chat": None},
     }
